@@ -1,0 +1,61 @@
+"""Every error this package raises on purpose.
+
+    MMRAGError
+    ├── MissingDependencyError (ImportError)     an optional package is not installed
+    ├── LoadError                                a source could not be read
+    │   ├── UnsupportedFormatError (ValueError)  not a kind of file this package reads
+    │   ├── UnsafeSourceError                    outside the roots, too large, a private address
+    │   └── CorruptMediaError                    the right kind of file, but broken
+    ├── EmbeddingError                           no vector could be made
+    │   ├── UnsupportedModalityError (TypeError) the embedding takes no images
+    │   └── ModelUnavailableError                weights are neither here nor reachable
+    └── StoreError                               the collection refused
+        └── EmbeddingMismatchError (ValueError)  made with another embedding
+
+A message says what happened, to which input, and what to do. Programmer mistakes stay plain
+`ValueError` and `TypeError`.
+"""
+
+
+class MMRAGError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class MissingDependencyError(MMRAGError, ImportError):
+    """An optional dependency is not installed; the message is the line that installs it."""
+
+
+class LoadError(MMRAGError):
+    """A file, address or byte string could not be turned into a document or an image."""
+
+
+class UnsupportedFormatError(LoadError, ValueError):
+    """The source is not one of the formats this package reads."""
+
+
+class UnsafeSourceError(LoadError):
+    """Opening the source would break the media policy (root folders, size, addresses)."""
+
+
+class CorruptMediaError(LoadError):
+    """The source has a known format but cannot be decoded."""
+
+
+class EmbeddingError(MMRAGError):
+    """No vector could be made of an input."""
+
+
+class UnsupportedModalityError(EmbeddingError, TypeError):
+    """The embedding does not take this kind of input."""
+
+
+class ModelUnavailableError(EmbeddingError):
+    """The model's weights are neither on this machine nor reachable."""
+
+
+class StoreError(MMRAGError):
+    """The collection refused an operation; it is left as it was."""
+
+
+class EmbeddingMismatchError(StoreError, ValueError):
+    """The collection was made with another embedding than the one it is opened with."""

@@ -1,0 +1,55 @@
+"""Shared names: what an image input may be, the modalities, and the metadata keys of a `Document`."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from PIL.Image import Image
+
+Modality: TypeAlias = Literal["text", "image", "table", "video", "audio"]
+
+ImageInput: TypeAlias = "str | PathLike[str] | bytes | BinaryIO | Image"
+"""A path, `file://` or `http(s)://` URL, data-URI, encoded bytes, binary file or `PIL.Image`."""
+
+MODALITY = "modality"
+SOURCE = "source"
+SHA256 = "sha256"
+MIME_TYPE = "mime_type"
+WIDTH = "width"
+HEIGHT = "height"
+CAPTION = "caption"
+OCR_TEXT = "ocr_text"
+PARENT_ID = "parent_id"
+TRUNCATED = "truncated"
+
+_IMAGE_KEYS = ("path", "uri", SOURCE)
+_MODALITIES = ("text", "image", "table", "video", "audio")
+
+
+def modality_of(metadata: Mapping[str, Any] | None) -> Modality:
+    """Modality of a document by its metadata; absent means text.
+
+    Reads `modality`, and the older spelling `{"type": "image"}` beside it.
+
+    Raises:
+        ValueError: If `modality` names none of the known modalities.
+    """
+    metadata = metadata or {}
+    value = metadata.get(MODALITY)
+    if value is None:
+        return "image" if metadata.get("type") == "image" else "text"
+    if value not in _MODALITIES:
+        msg = f"unknown modality {value!r} in metadata: use one of {', '.join(_MODALITIES)}"
+        raise ValueError(msg)
+    known: Modality = value
+    return known
+
+
+def image_source(metadata: Mapping[str, Any] | None) -> str | None:
+    """Where an image document's picture lies: its `path`, `uri` or `source`, the first that is set."""
+    metadata = metadata or {}
+    return next((str(metadata[key]) for key in _IMAGE_KEYS if metadata.get(key)), None)
