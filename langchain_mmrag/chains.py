@@ -1,0 +1,226 @@
+"""From a question to an answer that cites what was found: `create_rag_chain`, LCEL through and through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from langchain_core.documents import Document
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompt_values import PromptValue
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnableBranch, RunnableLambda, RunnablePassthrough
+
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.prompts import (
+    NOTHING_FOUND,
+    SYSTEM_PROMPT,
+    documents_to_content_blocks,
+    documents_to_text,
+    question_picture_blocks,
+    quote_evidence,
+    text_if_no_pictures,
+)
+from langchain_mmrag.queries import Query
+
+CONTEXT = "context"
+CONTEXT_MESSAGES = "context_messages"
+
+DEFAULT_PROMPT = ChatPromptTemplate.from_messages(
+    [
+        ("system", SYSTEM_PROMPT),
+        MessagesPlaceholder(CONTEXT_MESSAGES),
+        ("human", "Question: {input}"),
+    ]
+)
+
+_PICTURE_ALONE = "The question is the picture supplied by the user: say what the evidence tells about it."
+_INPUT_HELP = (
+    'a question is a str, a Query, or a dict whose "input" is a str, a Query or {"text": ..., "image": ...},'
+    ' with "image" beside it for a picture'
+)
+
+
+class _PictureRules(NamedTuple):
+    """How pictures enter a prompt."""
+
+    images: bool
+    max_images: int
+    media_policy: MediaPolicy
+
+
+def create_rag_chain(
+    retriever: BaseRetriever,
+    llm: Runnable[LanguageModelInput, BaseMessage] | None = None,
+    *,
+    prompt: ChatPromptTemplate | None = None,
+    images: bool | None = None,
+    max_images: int = 8,
+    media_policy: MediaPolicy | None = None,
+) -> Runnable[Any, dict[str, Any]]:
+    """A chain that finds pictures and passages for a question and answers from them with citations.
+
+    It takes a `str`, a `Query`, or a dict whose `input` is one of these or `{"text": ..., "image": ...}`; a
+    picture may also stand beside it as `{"input": "...", "image": ...}`. It gives that dict back with
+    `context` (the documents, where `[n]` in the answer is `context[n - 1]`) and `answer` (a `str`) added.
+    Streaming gives the context as soon as it is found, then the answer token by token.
+
+    ```python
+    chain = create_rag_chain(MultimodalRetriever(store=store), init_chat_model("openai:<model>"))
+    chain.invoke({"input": "Where did we see the red lighthouse?"})["answer"]
+    ```
+
+    Without `llm` the answer quotes the evidence. If nothing is found the answer says so and no model is
+    called. A `prompt` of your own may use:
+
+    - `MessagesPlaceholder("context_messages")`: the evidence with its pictures (and the picture of the
+      question) as one human message. Human messages that touch are sent as one, since many models
+      insist that roles alternate.
+    - `{context}`: the evidence as text only.
+    - `{input}`: the text of the question.
+    - every other key of the input dict, `chat_history` for instance.
+
+    Args:
+        retriever: Gets a `str` for a question of text alone, else a `Query`.
+        llm: Any chat model, also one wrapped by `.with_retry()`, `.bind()` and the like.
+        prompt: Replaces `DEFAULT_PROMPT`.
+        images: Whether the model is shown pictures. `None`: what `llm.profile` says, and pictures are shown
+            to a model without a profile: one that takes none fails loudly and `images=False` mends it,
+            while pictures withheld from a model that sees would go unnoticed.
+        max_images: Show at most so many retrieved pictures, the best ranked.
+        media_policy: What may be opened for the prompt. `None`: the policy of the retriever's store.
+
+    Raises:
+        ValueError: If `prompt` has a place for neither `context_messages` nor `context`, or `max_images` is
+            negative.
+    """
+    prompt = prompt or DEFAULT_PROMPT
+    if not {CONTEXT, CONTEXT_MESSAGES} & set(prompt.input_variables):
+        msg = (
+            f"the prompt has no place for the evidence, only {sorted(prompt.input_variables)}: add"
+            f' MessagesPlaceholder("{CONTEXT_MESSAGES}") or, for text alone, {{{CONTEXT}}}'
+        )
+        raise ValueError(msg)
+    if max_images < 0:
+        msg = f"max_images is {max_images}: use 0 or more"
+        raise ValueError(msg)
+    shown = _takes_images(llm) if images is None else images
+    rules = _PictureRules(shown, max_images, media_policy or media_policy_of(retriever))
+
+    def retriever_input(state: Mapping[str, Any]) -> Any:
+        query = question_of(state)
+        return query.text if query.text and query == Query(text=query.text) else query
+
+    retrieve = (RunnableLambda(retriever_input) | retriever).with_config(run_name="retrieve_documents")
+    return (
+        RunnableLambda(_as_state)
+        .pipe(RunnablePassthrough.assign(context=retrieve))
+        .pipe(RunnablePassthrough.assign(answer=_answer(llm, prompt, rules)))
+        .with_config(run_name="multimodal_rag_chain")
+    )
+
+
+def question_of(state: Mapping[str, Any]) -> Query:
+    """The question in a chain's input, whichever of its spellings was used.
+
+    Raises:
+        ValueError: If there is no question in it, or two pictures.
+        TypeError: If `input` is of a kind that is no question.
+    """
+    value, image = state.get("input"), state.get("image")
+    if image is None and (value is None or value == ""):
+        msg = f"no question in a dict with the keys {sorted(state)}: {_INPUT_HELP}"
+        raise ValueError(msg)
+    if value is None or isinstance(value, str):
+        return Query(text=value or None, image=image)
+    if not isinstance(value, Query | Mapping):
+        msg = f'"input" is a {type(value).__name__}: {_INPUT_HELP}'
+        raise TypeError(msg)
+    if image is not None:
+        msg = '"image" may stand beside "input" only if that is a str: put the picture into the query itself'
+        raise ValueError(msg)
+    return Query.of(value)
+
+
+def media_policy_of(retriever: BaseRetriever) -> MediaPolicy:
+    """The media policy of a retriever's store, so that its root folders hold for prompts too; else the default."""
+    policy = getattr(getattr(retriever, "store", None), "media_policy", None)
+    return policy if isinstance(policy, MediaPolicy) else DEFAULT_POLICY
+
+
+def _takes_images(llm: object) -> bool:
+    profile = getattr(llm, "profile", None)
+    return bool(profile.get("image_inputs", True)) if isinstance(profile, Mapping) else True
+
+
+def _as_state(value: Any) -> dict[str, Any]:
+    """The chain's running dict: what was put in, kept as it is; a bare question becomes its `input`."""
+    state = {**value} if isinstance(value, Mapping) else {"input": value}
+    question_of(state)  # a wrong input fails here, before anything is searched
+    return state
+
+
+def _answer(
+    llm: Runnable[LanguageModelInput, BaseMessage] | None, prompt: ChatPromptTemplate, rules: _PictureRules
+) -> Runnable[dict[str, Any], str]:
+    if llm is None:
+        return RunnableLambda(
+            lambda state: quote_evidence(question_of(state).text or "", state[CONTEXT])
+        ).with_config(run_name="quote_evidence")
+    wanted = frozenset(prompt.input_variables)
+    written: Runnable[dict[str, Any], str] = (
+        RunnableLambda(lambda state: _prompt_variables(state, wanted, rules)).with_config(
+            run_name="build_prompt"
+        )
+        | prompt
+        | RunnableLambda(_join_human_messages)
+        | llm
+        | StrOutputParser()
+    )
+    nothing: Runnable[dict[str, Any], str] = RunnableLambda(lambda _: NOTHING_FOUND)
+    return RunnableBranch((itemgetter(CONTEXT), written), nothing)
+
+
+def _prompt_variables(
+    state: Mapping[str, Any], wanted: frozenset[str], rules: _PictureRules
+) -> dict[str, Any]:
+    query, documents = question_of(state), state[CONTEXT]
+    variables = {**state, "input": query.text or _PICTURE_ALONE}
+    if CONTEXT in wanted:
+        variables[CONTEXT] = documents_to_text(documents)
+    if CONTEXT_MESSAGES in wanted:  # opening pictures is the dear part: only for a prompt that shows them
+        variables[CONTEXT_MESSAGES] = [_context_message(query, documents, rules)]
+    return variables
+
+
+def _context_message(query: Query, documents: Sequence[Document], rules: _PictureRules) -> HumanMessage:
+    blocks = [
+        {"type": "text", "text": "Evidence found in the collection, best first:"},
+        *documents_to_content_blocks(
+            documents, images=rules.images, max_images=rules.max_images, media_policy=rules.media_policy
+        ),
+    ]
+    if query.image is not None:
+        blocks += question_picture_blocks(query.image, images=rules.images, media_policy=rules.media_policy)
+    return HumanMessage(content=text_if_no_pictures(blocks))
+
+
+def _join_human_messages(prompt: PromptValue) -> list[BaseMessage]:
+    """Make one message of human messages that touch: many models insist that roles alternate."""
+    joined: list[BaseMessage] = []
+    for message in prompt.to_messages():
+        if joined and isinstance(message, HumanMessage) and isinstance(joined[-1], HumanMessage):
+            content = text_if_no_pictures([*_blocks(joined[-1]), *_blocks(message)])
+            joined[-1] = joined[-1].model_copy(update={"content": content})
+        else:
+            joined.append(message)
+    return joined
+
+
+def _blocks(message: BaseMessage) -> list[dict[str, Any]]:
+    parts = [message.content] if isinstance(message.content, str) else message.content
+    return [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
