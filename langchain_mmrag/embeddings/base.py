@@ -1,0 +1,392 @@
+"""An embedding that also takes images: the one idea this package adds to LangChain."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+from numpy.typing import ArrayLike, NDArray
+
+from langchain_mmrag.embeddings._content_blocks import picture_of, text_of
+from langchain_mmrag.errors import EmbeddingError, LoadError
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, open_image
+from langchain_mmrag.types import ImageInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from tqdm import tqdm
+
+_QUIET_S = 1.0  # work shorter than this shows no progress bar unless asked to
+_SHOWN_CHARS = 60
+
+
+class TruncatedTextWarning(UserWarning):
+    """A text is longer than the model reads; its end did not enter the vector."""
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """An image that was skipped: its place in the list, its source as shown in messages, and why."""
+
+    index: int
+    source: str
+    error: LoadError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Vectors of the images that could be read.
+
+    Attributes:
+        vectors: Unit rows [m, d], m <= number of images asked for.
+        kept: For each row, the image's place in the list that was passed.
+        failures: The images left out; empty with `on_error="raise"`.
+    """
+
+    vectors: NDArray[np.float32]
+    kept: tuple[int, ...]
+    failures: tuple[ImageFailure, ...] = ()
+
+
+class MultimodalEmbeddings(Embeddings, ABC):
+    """Text and images to unit vectors of one space.
+
+    A subclass writes `_encode_texts`, `_encode_images` and `fingerprint`. This class owns batches, order,
+    progress, checks, normalising, and lists of Python floats. Images are opened one batch at a time.
+
+    Args:
+        batch_size: Inputs per call of the two encoders.
+        show_progress: A bar on stderr: always, never, or (None) only for work longer than a second.
+        media_policy: What may be opened as an image, and how large it may be.
+    """
+
+    # Class-level defaults let a subclass do without calling this constructor.
+    batch_size: int = 64
+    show_progress: bool | None = None
+    media_policy: MediaPolicy = DEFAULT_POLICY
+    _dimension: int | None = None
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        show_progress: bool | None = None,
+        media_policy: MediaPolicy = DEFAULT_POLICY,
+    ) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            msg = f"batch_size must be a whole number of at least 1, not {batch_size!r}"
+            raise ValueError(msg)
+        self.batch_size = batch_size
+        self.show_progress = show_progress
+        self.media_policy = media_policy
+
+    # --- what a subclass writes -------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Names model, checkpoint and preprocessing: equal if, and only if, vectors can be compared."""
+
+    @abstractmethod
+    def _encode_texts(self, texts: list[str]) -> ArrayLike:
+        """Encode one batch of texts; returns [n, d], not necessarily of unit norm."""
+
+    @abstractmethod
+    def _encode_images(self, images: list[Image]) -> ArrayLike:
+        """Encode one batch of upright RGB images; returns [n, d], not necessarily of unit norm."""
+
+    def _shrink(self, image: Image) -> Image:
+        """Make a just opened image as small as the model needs, so that a batch of photographs stays small.
+
+        Optional; must not change what `_encode_images` returns for it.
+        """
+        return image
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether the model reads less than the whole of each text."""
+        return [False] * len(_checked_texts(texts))
+
+    # --- vectors as arrays ------------------------------------------------------------------------------------
+
+    @property
+    def dimension(self) -> int:
+        """Length d of every vector."""
+        if self._dimension is None:
+            self.embed_query("a picture")
+        if self._dimension is None:  # pragma: no cover - embed_query always sets it
+            msg = f"{type(self).__name__} gave no vector to take the dimension from"
+            raise EmbeddingError(msg)
+        return self._dimension
+
+    def embed_texts_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts.
+
+        Returns:
+            Unit rows [n, d] in the order given; [0, d] for no texts.
+
+        Raises:
+            TypeError: If one of them is not a `str`.
+            EmbeddingError: If the model gives no usable vector for one.
+        """
+        texts = _checked_texts(texts)
+        if not texts:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        # Texts of like length share a batch, so that little padding is computed; the longest first, so that a
+        # batch too large for the memory fails at the start.
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        parts = []
+        with self._progress(len(texts), "text") as bar:
+            for rows in _chunks(order, self.batch_size):
+                raw = self._encode_texts([texts[i] for i in rows])
+                parts.append(self._unit_rows(raw, rows, lambda i: f"text {i} ({_excerpt(texts[i])})"))
+                bar.update(len(rows))
+        by_length = np.concatenate(parts)
+        vectors = np.empty_like(by_length)
+        vectors[order] = by_length
+        return vectors
+
+    def embed_images_array(
+        self, images: Sequence[ImageInput], *, on_error: Literal["raise", "skip"] = "raise"
+    ) -> ImageBatch:
+        """Embed images, one batch open at a time.
+
+        Args:
+            images: Paths, URLs, data-URIs, bytes, binary files or `PIL.Image`s.
+            on_error: What to do about an image that cannot be read: raise, or leave it out and report it.
+
+        Raises:
+            LoadError: With `on_error="raise"`, naming the image's place in the list and its source.
+            EmbeddingError: If the model gives no usable vector for one.
+        """
+        if on_error not in {"raise", "skip"}:
+            msg = f"on_error must be 'raise' or 'skip', not {on_error!r}"
+            raise ValueError(msg)
+        images = _checked_images(images)
+        kept: list[int] = []
+        failures: list[ImageFailure] = []
+        parts = []
+        with self._progress(len(images), "image") as bar:
+            for rows in _chunks(range(len(images)), self.batch_size):
+                opened = dict(self._open(images, rows, failures if on_error == "skip" else None))
+                if opened:
+                    raw = self._encode_images(list(opened.values()))
+                    parts.append(
+                        self._unit_rows(
+                            raw, list(opened), lambda i: f"image {i} ({describe_source(images[i])})"
+                        )
+                    )
+                kept.extend(opened)
+                bar.update(len(rows))
+        vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), dtype=np.float32)
+        return ImageBatch(vectors, tuple(kept), tuple(failures))
+
+    def _open(
+        self, images: Sequence[ImageInput], rows: Iterable[int], failures: list[ImageFailure] | None
+    ) -> Iterator[tuple[int, Image]]:
+        for i in rows:
+            try:
+                yield i, self._shrink(open_image(images[i], self.media_policy))
+            except LoadError as error:
+                if failures is None:
+                    raise _located(error, i, images[i]) from error
+                # A traceback keeps the frames it passed, and with them half-read images, alive.
+                failures.append(ImageFailure(i, describe_source(images[i]), error.with_traceback(None)))
+
+    def _unit_rows(
+        self, raw: ArrayLike, rows: Sequence[int], describe: Callable[[int], str]
+    ) -> NDArray[np.float32]:
+        vectors = np.asarray(raw, dtype=np.float64)
+        if vectors.ndim != 2 or len(vectors) != len(rows):  # noqa: PLR2004 - rows and columns
+            msg = (
+                f"{type(self).__name__} gave an array of shape {vectors.shape} for {len(rows)} inputs; "
+                f"[{len(rows)}, d] was expected"
+            )
+            raise EmbeddingError(msg)
+        if self._dimension is not None and vectors.shape[1] != self._dimension:
+            msg = (
+                f"{type(self).__name__} gave vectors of {vectors.shape[1]} numbers after {self._dimension}: "
+                "its encoders do not share one space"
+            )
+            raise EmbeddingError(msg)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        bad = np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))
+        if bad.size:
+            fault = "is zero" if norms[bad[0], 0] == 0 else "holds NaN or infinity"
+            msg = (
+                f"{describe(rows[bad[0]])}: the vector {type(self).__name__} made of it {fault}, so it cannot be "
+                "compared; check the model's weights, and use precision='fp32' where it has that setting"
+            )
+            raise EmbeddingError(msg)
+        self._dimension = vectors.shape[1]
+        return (vectors / norms).astype(np.float32)
+
+    def _progress(self, total: int, unit: str) -> tqdm[Any]:
+        from tqdm import tqdm
+
+        return tqdm(
+            total=total,
+            desc=f"embedding {unit}s",
+            unit=unit,
+            disable=self.show_progress is False or total <= 1,
+            delay=_QUIET_S if self.show_progress is None else 0,
+        )
+
+    # --- vectors as lists of Python floats --------------------------------------------------------------------
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed texts; one list of floats each, in the order given."""
+        return _as_lists(self.embed_texts_array(texts)) if len(_checked_texts(texts)) else []
+
+    def embed_query(self, text: str) -> list[float]:
+        """Embed one text."""
+        if not isinstance(text, str):
+            msg = f"a query must be a str, not {type(text).__name__}; embed_image takes images"
+            raise TypeError(msg)
+        return self.embed_documents([text])[0]
+
+    @overload
+    def embed_image(self, image: ImageInput) -> list[float]: ...
+    @overload
+    def embed_image(self, image: list[Any] | tuple[Any, ...]) -> list[list[float]]: ...
+    @overload
+    def embed_image(self, *, uris: Sequence[ImageInput]) -> list[list[float]]: ...
+    def embed_image(
+        self,
+        image: ImageInput | Sequence[ImageInput] | None = None,
+        *,
+        uris: Sequence[ImageInput] | None = None,
+    ) -> list[float] | list[list[float]]:
+        """Embed one image (one vector) or several (a list of vectors).
+
+        Args:
+            image: A path, URL, data-URI, bytes, binary file or `PIL.Image`; or a list of these.
+            uris: A list of images, by the keyword LangChain's vector stores use.
+
+        Raises:
+            LoadError: If an image cannot be read; the message has its place in the list and its source.
+        """
+        if (image is None) == (uris is None):
+            msg = "embed_image takes one image, a list of images, or uris=[...]: exactly one of them"
+            raise TypeError(msg)
+        if uris is not None:
+            return self.embed_image_list(uris)
+        if _is_one(image):
+            return self.embed_image_list([image])[0]  # type: ignore[list-item]
+        return self.embed_image_list(image)  # type: ignore[arg-type]
+
+    def embed_image_list(self, images: Sequence[ImageInput]) -> list[list[float]]:
+        """Embed images; one list of floats each, in the order given."""
+        images = _checked_images(images)
+        return _as_lists(self.embed_images_array(images).vectors) if images else []
+
+    def embed_content_blocks(self, blocks: Sequence[Mapping[str, object]]) -> list[list[float]]:
+        """Embed LangChain content blocks, each as one vector: text blocks and image blocks.
+
+        Raises:
+            UnsupportedModalityError: If a block holds neither text nor a picture.
+            UnsafeSourceError: If an image block's address is not `http(s)` or a data-URI.
+        """
+        texts: dict[int, str] = {}
+        pictures: dict[int, str | bytes] = {}
+        for index, block in enumerate(blocks):
+            if not isinstance(block, Mapping):
+                msg = f"content block {index} must be a dict with a 'type', not {type(block).__name__}"
+                raise TypeError(msg)
+            text = text_of(block)
+            if text is None:
+                pictures[index] = picture_of(block, index)
+            else:
+                texts[index] = text
+        vectors = dict(zip(texts, self.embed_documents(list(texts.values())), strict=True))
+        vectors.update(zip(pictures, self.embed_image_list(list(pictures.values())), strict=True))
+        return [vectors[index] for index in range(len(vectors))]
+
+    # --- the same without blocking the event loop -------------------------------------------------------------
+
+    async def aembed_texts_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts in a worker thread; see `embed_texts_array`."""
+        return await run_in_executor(None, self.embed_texts_array, texts)
+
+    async def aembed_images_array(
+        self, images: Sequence[ImageInput], *, on_error: Literal["raise", "skip"] = "raise"
+    ) -> ImageBatch:
+        """Embed images in a worker thread; see `embed_images_array`."""
+        return await run_in_executor(None, self.embed_images_array, images, on_error=on_error)
+
+    @overload
+    async def aembed_image(self, image: ImageInput) -> list[float]: ...
+    @overload
+    async def aembed_image(self, image: list[Any] | tuple[Any, ...]) -> list[list[float]]: ...
+    @overload
+    async def aembed_image(self, *, uris: Sequence[ImageInput]) -> list[list[float]]: ...
+    async def aembed_image(self, image: Any = None, *, uris: Any = None) -> list[float] | list[list[float]]:
+        """Embed one image or several in a worker thread; see `embed_image`."""
+        return await run_in_executor(None, lambda: self.embed_image(image, uris=uris))  # type: ignore[call-overload,no-any-return]
+
+    async def aembed_image_list(self, images: Sequence[ImageInput]) -> list[list[float]]:
+        """Embed images in a worker thread; see `embed_image_list`."""
+        return await run_in_executor(None, self.embed_image_list, images)
+
+    async def aembed_content_blocks(self, blocks: Sequence[Mapping[str, object]]) -> list[list[float]]:
+        """Embed content blocks in a worker thread; see `embed_content_blocks`."""
+        return await run_in_executor(None, self.embed_content_blocks, blocks)
+
+
+def _is_one(image: object) -> bool:
+    """Whether this is a single image rather than a list of them."""
+    from PIL.Image import Image
+
+    return isinstance(image, str | bytes | PathLike | Image) or hasattr(image, "read")
+
+
+def _checked_texts(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        msg = "expected a list of texts, not one str; embed_query embeds a single text"
+        raise TypeError(msg)
+    texts = list(texts)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            msg = f"text {index} must be a str, not {type(text).__name__}"
+            raise TypeError(msg)
+    return texts
+
+
+def _checked_images(images: Iterable[ImageInput]) -> list[ImageInput]:
+    if _is_one(images):
+        msg = f"expected a list of images, not one ({describe_source(images)}); embed_image embeds a single image"  # type: ignore[arg-type]
+        raise TypeError(msg)
+    images = list(images)
+    for index, image in enumerate(images):
+        if not _is_one(image):
+            msg = (
+                f"image {index} must be a path, URL, data-URI, bytes, binary file or PIL image, "
+                f"not {type(image).__name__}"
+            )
+            raise TypeError(msg)
+    return images
+
+
+def _located(error: LoadError, index: int, image: ImageInput) -> LoadError:
+    """The same kind of error, its message led by the image's place in the list and its source."""
+    source = describe_source(image)
+    told = str(error) if source in str(error) else f"{source}: {error}"
+    return type(error)(f"image {index}: {told}")
+
+
+def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…")
+
+
+def _as_lists(vectors: NDArray[np.float32]) -> list[list[float]]:
+    lists: list[list[float]] = vectors.tolist()
+    return lists

@@ -1,0 +1,283 @@
+"""CLIP models through open_clip: any architecture, any weights, one interface."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_mmrag.embeddings import _open_clip_models as models
+from langchain_mmrag.embeddings._open_clip_text import can_trim, encode_trimmed
+from langchain_mmrag.embeddings.base import MultimodalEmbeddings, TruncatedTextWarning, _checked_texts
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+_DEFAULT_MODEL = "ViT-B-32"
+_DEFAULT_CHECKPOINT = "laion2b_s34b_b79k"
+_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+class ModelInfo(NamedTuple):
+    """A model that can be asked for by name."""
+
+    name: str
+    checkpoint: str | None
+    dimension: int
+
+
+class OpenCLIPEmbeddings(MultimodalEmbeddings):
+    """Text and images to vectors by a CLIP model that open_clip can load.
+
+    The constructor is cheap: weights are read at first use. The same keywords and methods as the class of this name in
+    `langchain_experimental`, whose vectors it reproduces. Threads may share one instance; a copy sent to another
+    process reads the weights again there.
+
+    Args:
+        model_name: A name from `list_models()`, `hf-hub:org/repo`, `local-dir:/folder`, or `mmrag-tiny`, the small
+            model inside this package.
+        checkpoint: A tag from `list_models()` or a file of weights. Only with a plain name; `ViT-B-32` has a default.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; None takes the fastest there is.
+        precision: `"fp32"`, `"bf16"` or `"fp16"`. `"auto"` is fp32 on every device, so that vectors made on one
+            machine compare with those made on another.
+        batch_size: Inputs per forward pass.
+        show_progress: A bar on stderr: always, never, or (None) only for work longer than a second.
+        cache_dir: Where downloaded weights are kept, in place of the hub's own cache.
+        model: An open_clip model that is already loaded. It is put into evaluation mode.
+        preprocess: Image to tensor, in place of the model's own.
+        tokenizer: Texts to ids, in place of the model's own.
+        media_policy: What may be opened as an image, and how large it may be.
+
+    Example:
+        ```python
+        clip = OpenCLIPEmbeddings(model_name="ViT-B-32", checkpoint="laion2b_s34b_b79k")
+        text = clip.embed_query("a dog on a beach")
+        image = clip.embed_image("dog.jpg")
+        ```
+    """
+
+    def __init__(
+        self,
+        model_name: str = _DEFAULT_MODEL,
+        checkpoint: str | None = None,
+        *,
+        device: str | None = None,
+        precision: str = "auto",
+        batch_size: int = 64,
+        show_progress: bool | None = None,
+        cache_dir: str | None = None,
+        model: Any = None,
+        preprocess: Any = None,
+        tokenizer: Any = None,
+        media_policy: MediaPolicy = DEFAULT_POLICY,
+    ) -> None:
+        super().__init__(batch_size=batch_size, show_progress=show_progress, media_policy=media_policy)
+        if precision not in _PRECISIONS:
+            msg = f"precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}"
+            raise ValueError(msg)
+        if model is not None and precision != "auto":
+            msg = (
+                "a model that is already loaded has its precision: leave precision= out, or convert the model"
+            )
+            raise ValueError(msg)
+        carries_weights = model_name == models.TINY or model_name.startswith((models.LOCAL, models.HUB))
+        if checkpoint is not None and carries_weights:
+            msg = f"{model_name} has its own weights: leave checkpoint={checkpoint!r} out"
+            raise ValueError(msg)
+        if checkpoint is None and model is None and model_name == _DEFAULT_MODEL:
+            checkpoint = _DEFAULT_CHECKPOINT
+        self.model_name = model_name
+        self.checkpoint = checkpoint
+        self.device = device
+        self.precision = precision
+        self.cache_dir = None if cache_dir is None else str(cache_dir)
+        self._given = (model, preprocess, tokenizer)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = RLock()
+        self._blueprint: models.Blueprint | None = None
+        self._loaded: models.Loaded | None = None
+        self._trims: bool | None = None
+        self._fingerprint: str | None = None
+        self._warned = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without the loaded model and the lock; a model that was handed in goes along."""
+        transient = {"_lock", "_blueprint", "_loaded", "_trims", "_warned"}
+        return {key: value for key, value in self.__dict__.items() if key not in transient}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fingerprint = state.get("_fingerprint")
+        self.__dict__.update(state)
+        self._reset()
+        self._fingerprint = fingerprint
+
+    def __repr__(self) -> str:
+        parts = [f"model_name={self.model_name!r}", f"checkpoint={self.checkpoint!r}"]
+        if self._given[0] is not None:
+            parts = [f"model=<{type(self._given[0]).__name__}>"]
+        return f"OpenCLIPEmbeddings({', '.join(parts)}, device={self.device!r}, precision={self.precision!r})"
+
+    @staticmethod
+    def list_models() -> list[ModelInfo]:
+        """Every model with trained weights that can be asked for by name, the embedded one first."""
+        open_clip = models.import_open_clip()
+        tiny = []
+        if models.TINY_FOLDER.is_dir():
+            tiny = [ModelInfo(models.TINY, None, models.find_model(models.TINY, None, None).dimension)]
+        return tiny + [
+            ModelInfo(name, tag, int(open_clip.get_model_config(name)["embed_dim"]))
+            for name, tag in open_clip.list_pretrained()
+        ]
+
+    @property
+    def fingerprint(self) -> str:
+        """Names model, weights, dimension and preprocessing; reads no weights where a tag names them."""
+        with self._lock:
+            if self._fingerprint is None:
+                self._fingerprint = self._make_fingerprint()
+            return self._fingerprint
+
+    def _make_fingerprint(self) -> str:
+        model, preprocess, tokenizer = self._given
+        if model is not None:
+            loaded = self._ready()
+            shaped = models.digest(repr(loaded.preprocess))
+            return f"open_clip:state-{models.state_digest(loaded.model)}:{self.dimension}:{shaped}"
+        named = self._found().fingerprint
+        custom = [repr(part) for part in (preprocess, tokenizer) if part is not None]
+        return f"{named}:{models.digest(' '.join(custom))}" if custom else named
+
+    @property
+    def dimension(self) -> int:
+        """Length of every vector; reads no weights unless the model was handed in."""
+        return super().dimension if self._given[0] is not None else self._found().dimension
+
+    @property
+    def logit_scale(self) -> float:
+        """The factor this model puts on cosines before a softmax, exp of its learned parameter."""
+        return float(self._ready().model.logit_scale.detach().float().exp())
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is longer than the model's context, so that its end would not enter the vector."""
+        texts = _checked_texts(texts)
+        return self._overflows(texts) if texts else []
+
+    def _found(self) -> models.Blueprint:
+        with self._lock:
+            if self._blueprint is None:
+                self._blueprint = models.find_model(self.model_name, self.checkpoint, self.cache_dir)
+            return self._blueprint
+
+    def _ready(self) -> models.Loaded:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> models.Loaded:
+        model, preprocess, tokenizer = self._given
+        models.import_open_clip()
+        if model is not None:
+            device = None if self.device is None else _choose_device(self.device)
+            return models.adopt(model, self.model_name, device, preprocess, tokenizer)
+        precision = "fp32" if self.precision == "auto" else self.precision
+        loaded = models.load(self._found(), _choose_device(self.device), precision)
+        if (
+            preprocess is not None
+        ):  # whether its steps may be done twice is not known, so images stay as they are
+            loaded = replace(loaded, preprocess=preprocess, shrink=models.unchanged)
+        return loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
+
+    def _shrink(self, image: Image) -> Image:
+        return self._ready().shrink(image)
+
+    def _encode_texts(self, texts: list[str]) -> NDArray[np.float32]:
+        import torch
+
+        loaded = self._ready()
+        with self._lock, torch.inference_mode():
+            tokens = loaded.tokenizer(texts)
+            self._warn_if_cut(texts, tokens)
+            tokens = tokens.to(loaded.device)
+            if self._trims is None:
+                self._trims = can_trim(
+                    loaded.model, loaded.tokenizer(["a", "a red circle"]).to(loaded.device)
+                )
+            if self._trims:
+                return _as_array(encode_trimmed(loaded.model, tokens))
+            return _as_array(loaded.model.encode_text(tokens))
+
+    def _encode_images(self, images: list[Image]) -> NDArray[np.float32]:
+        import torch
+
+        loaded = self._ready()
+        pixels = torch.stack([loaded.preprocess(image) for image in images])
+        with self._lock, torch.inference_mode():
+            return _as_array(loaded.model.encode_image(pixels.to(loaded.device, loaded.dtype)))
+
+    def _overflows(self, texts: list[str]) -> list[bool]:
+        """Which texts have a token beyond the context; nobody knows for a tokenizer that names no context."""
+        tokenizer = self._ready().tokenizer
+        length = getattr(tokenizer, "context_length", None)
+        if length is None:
+            return [False] * len(texts)
+        found: list[bool] = []
+        for start in range(0, len(texts), self.batch_size):
+            with self._lock:
+                tokens = tokenizer(texts[start : start + self.batch_size], context_length=length + 1)
+            found.extend((tokens[:, length] != _padding(tokenizer)).tolist())
+        return found
+
+    def _warn_if_cut(self, texts: list[str], tokens: torch.Tensor) -> None:
+        if self._warned:
+            return
+        full = (tokens[:, -1] != _padding(self._ready().tokenizer)).tolist()
+        cut = self._overflows([text for text, is_full in zip(texts, full, strict=True) if is_full])
+        if any(cut):
+            self._warned = True
+            msg = (
+                f"{self!r} reads {tokens.shape[1]} tokens of a text; the end of {sum(cut)} of {len(texts)} texts did not "
+                "enter its vector. Split long texts, and see truncated(). This is said once"
+            )
+            warnings.warn(msg, TruncatedTextWarning, stacklevel=2)
+
+
+def _choose_device(name: str | None) -> torch.device:
+    """The device of this name, or the fastest there is."""
+    import torch
+
+    if name is None:
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(best)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        msg = f"device {name!r} is not known to torch: use 'cpu', 'cuda', 'cuda:1', 'mps', or None for the fastest"
+        raise ValueError(msg) from error
+    usable = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type)
+    if usable is not None and not usable():
+        msg = (
+            f"device {name!r} was asked for, but torch sees none here; device=None takes the fastest there is"
+        )
+        raise ValueError(msg)
+    return device
+
+
+def _padding(tokenizer: Any) -> int:
+    """Id of the padding token: 0 in open_clip's own tokenizer, otherwise the inner tokenizer knows."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    return int(getattr(inner, "pad_token_id", None) or 0)
+
+
+def _as_array(features: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = features.float().cpu().numpy()
+    return array
