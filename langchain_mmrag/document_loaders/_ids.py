@@ -1,0 +1,28 @@
+"""Where a document is from, and the id that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Final
+
+from langchain_mmrag.media import is_url
+from langchain_mmrag.types import Modality
+
+FILE_ID_PREFIX: Final = "file:"
+"""Starts the id of every document a loader made: indexing touches no document that was added otherwise."""
+
+
+def source_of(path: str | os.PathLike[str]) -> str:
+    """What goes into `metadata["source"]`: an address as it is, a path made absolute (links not resolved)."""
+    text = os.fspath(path)
+    return text if is_url(text) or text.startswith(("data:", "file:")) else os.path.abspath(text)  # noqa: PTH100
+
+
+def file_document_id(modality: Modality, source: str, sha256: str, position: int = 0) -> str:
+    """Id of part `position` of a file: the same file at the same place always gets the same ids.
+
+    The place is part of it: two copies of a picture are two documents, and each goes when its file goes.
+    """
+    key = "\0".join((modality, source, sha256, str(position)))
+    return FILE_ID_PREFIX + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]

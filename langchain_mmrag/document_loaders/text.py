@@ -1,0 +1,247 @@
+"""A text or Markdown file becomes passages short enough for CLIP's text tower to read whole."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Final
+
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import Document
+
+from langchain_mmrag.document_loaders._ids import file_document_id, source_of
+from langchain_mmrag.errors import CorruptMediaError, UnsupportedFormatError
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
+from langchain_mmrag.types import SHA256, SOURCE
+
+PASSAGE_TOKENS: Final = 72
+"""Estimated tokens of a passage: CLIP's text towers read 77, two of them the start and end marks."""
+
+_BOMS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins this one
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_+")
+_FENCE = re.compile(r" {0,3}(```|~~~)")
+_HASH_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t#]*$")
+_UNDERLINE = re.compile(r"""([=\-~^"'`*+#.:_])\1{2,}[ \t]*$""")
+_BOUNDARIES = (
+    re.compile(r"\n[ \t]*\n\s*"),  # paragraphs
+    re.compile(r"(?<=[.!?])['\")\]]*\s+|(?<=[。！？])|\n(?=[ \t]*(?:[-*+|>]|\d+[.)])[ \t])"),  # noqa: RUF001
+    re.compile(r"\s+"),  # words
+    re.compile(r"(?<=.)(?=.)", re.DOTALL),  # characters, for text without spaces
+)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of text.
+
+    Attributes:
+        text: The passage, with its heading as first line if it has one.
+        heading: Title of the section it is from, or `""`.
+    """
+
+    text: str
+    heading: str = ""
+
+
+@dataclass(frozen=True)
+class _Section:
+    level: int
+    heading: str
+    body: str
+
+
+class TextLoader(BaseLoader):
+    """Load a text, Markdown or reStructuredText file as passages, cut at headings, paragraphs, sentences.
+
+    Each passage carries its section's heading, `source`, the file's `sha256`, and its place: `chunk` (from 0)
+    of `chunks`.
+
+    Args:
+        path: The file.
+        max_tokens: Size of a passage in tokens of CLIP's tokenizer, estimated.
+        media_policy: What may be opened.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_tokens: int = PASSAGE_TOKENS,
+        media_policy: MediaPolicy | None = None,
+    ) -> None:
+        self.source = source_of(path)
+        self.max_tokens = max_tokens
+        self.media_policy = media_policy or DEFAULT_POLICY
+
+    def lazy_load(self) -> Iterator[Document]:
+        """Yield the passages in the order of the file.
+
+        Raises:
+            LoadError: If the file cannot be read, is empty, is not text, or the policy refuses it.
+        """
+        data = read_media(self.source, self.media_policy)
+        passages = split_passages(decode_text(data, self.source), max_tokens=self.max_tokens)
+        if not passages:
+            msg = f"{self.source} is empty: there is no text to index"
+            raise CorruptMediaError(msg)
+        sha256 = hashlib.sha256(data).hexdigest()
+        for chunk, passage in enumerate(passages):
+            metadata: dict[str, str | int] = {
+                SOURCE: self.source,
+                SHA256: sha256,
+                "chunk": chunk,
+                "chunks": len(passages),
+            }
+            if passage.heading:
+                metadata["heading"] = passage.heading
+            yield Document(
+                id=file_document_id("text", self.source, sha256, chunk),
+                page_content=passage.text,
+                metadata=metadata,
+            )
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Text of a file: by its byte order mark, else UTF-8, else Windows-1252; all line ends become newlines.
+
+    Args:
+        data: The file's bytes.
+        name: What to call the file in an error.
+
+    Raises:
+        UnsupportedFormatError: If the bytes are not text.
+    """
+    codec = next((codec for mark, codec in _BOMS if data.startswith(mark)), None)
+    if codec is None and b"\0" in data:
+        msg = f"{name} is not text (it has zero bytes): give it the suffix of what it is"
+        raise UnsupportedFormatError(msg)
+    try:
+        text = data.decode(codec or "utf-8")
+    except UnicodeDecodeError as error:
+        if codec is not None:
+            msg = f"{name} starts like {codec.upper()} text but is not: {error.reason} at byte {error.start}"
+            raise UnsupportedFormatError(msg) from error
+        text = data.decode("cp1252", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def split_passages(text: str, *, max_tokens: int = PASSAGE_TOKENS) -> list[Passage]:
+    """Cut at headings, then pack whole paragraphs, sentences or words into passages of `max_tokens` at most.
+
+    Every passage begins with the heading of its section, so that it says by itself what it is about.
+
+    Raises:
+        ValueError: If `max_tokens` is below 8.
+    """
+    if max_tokens < 8:  # noqa: PLR2004
+        msg = f"max_tokens must be at least 8, got {max_tokens}"
+        raise ValueError(msg)
+    sections = _sections(text)
+    passages = []
+    for section, following in zip_longest(sections, sections[1:]):
+        heading = _clip(section.heading, max_tokens // 2)
+        if section.body:
+            room = max_tokens - estimate_tokens(heading)
+            parts = _pack(section.body, room)
+            passages += [Passage(f"{heading}\n\n{part}" if heading else part, heading) for part in parts]
+        elif heading and (following is None or following.level <= section.level):
+            passages.append(Passage(heading, heading))
+    return passages
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens CLIP's tokenizer makes of a text, on the high side for rare words.
+
+    It takes each digit and each run of punctuation as a token, common words whole and others in pieces;
+    scripts other than Latin fall to about a token for every two bytes.
+    """
+    return sum(_piece_tokens(piece) for piece in _PIECE.findall(text))
+
+
+def _piece_tokens(piece: str) -> int:
+    size = len(piece.encode("utf-8", "surrogatepass"))
+    return 1 + (size - 1) // 9 if size == len(piece) else 1 + (size - 1) // 2
+
+
+def _sections(text: str) -> list[_Section]:
+    """Cut at headings; text before the first one is a section without a heading."""
+    sections: list[_Section] = []
+    level, heading, body = 0, "", list[str]()
+    for line_level, line in [*_headings(text.split("\n")), (1, "")]:
+        if line_level == 0:
+            body.append(line)
+            continue
+        if heading or any(map(str.strip, body)):
+            sections.append(_Section(level, heading, "\n".join(body).strip()))
+        level, heading, body = line_level, line, []
+    return sections
+
+
+def _headings(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Each line with its level as a heading, 0 for body; knows `# Title` and titles that are underlined."""
+    fence = ""
+    after_gap = True
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        rule = False
+        if mark := _FENCE.match(line):
+            if not fence:
+                fence = mark[1]
+            elif fence == mark[1]:
+                fence = ""
+            yield 0, line
+        elif fence:
+            yield 0, line
+        elif hashed := _HASH_HEADING.match(line):
+            yield len(hashed[1]), hashed[2]
+        elif rule := _UNDERLINE.match(line) is not None:
+            yield 0, ""
+        elif after_gap and line.strip() and _UNDERLINE.match(following):
+            yield 1 if following[0] == "=" else 2, line.strip()
+        else:
+            yield 0, line
+        after_gap = rule or not line.strip()
+
+
+def _pack(text: str, room: int, coarseness: int = 0) -> list[str]:
+    """Fill passages of at most `room` tokens with the coarsest pieces that fit."""
+    if estimate_tokens(text) <= room or coarseness == len(_BOUNDARIES):
+        return [text.strip()]
+    passages: list[str] = []
+    current, used = "", 0
+    for piece in _cut(text, _BOUNDARIES[coarseness]):
+        size = estimate_tokens(piece)
+        if used + size <= room:
+            current, used = current + piece, used + size
+            continue
+        if current.strip():
+            passages.append(current.strip())
+        current, used = piece, size
+        if size > room:
+            *whole, current = _pack(piece, room, coarseness + 1)
+            passages += whole
+            current, used = current + piece[len(piece.rstrip()) :], estimate_tokens(current)
+    return [*passages, current.strip()] if current.strip() else passages
+
+
+def _cut(text: str, boundary: re.Pattern[str]) -> Iterator[str]:
+    """Pieces of a text, each with the boundary that ends it."""
+    start = 0
+    for match in boundary.finditer(text):
+        yield text[start : match.end()]
+        start = match.end()
+    yield text[start:]
+
+
+def _clip(heading: str, room: int) -> str:
+    return _pack(heading, room)[0] if heading else ""
