@@ -3,6 +3,7 @@
     MMRAGError
     ├── MissingDependencyError (ImportError)     an optional package is not installed
     ├── LoadError                                a source could not be read
+    │   ├── SourceNotFoundError (FileNotFoundError)  no such file or address
     │   ├── UnsupportedFormatError (ValueError)  not a kind of file this package reads
     │   ├── UnsafeSourceError                    outside the roots, too large, a private address
     │   └── CorruptMediaError                    the right kind of file, but broken
@@ -27,6 +28,10 @@ class MissingDependencyError(MMRAGError, ImportError):
 
 class LoadError(MMRAGError):
     """A file, address or byte string could not be turned into a document or an image."""
+
+
+class SourceNotFoundError(LoadError, FileNotFoundError):
+    """There is no such file, or nothing at that address."""
 
 
 class UnsupportedFormatError(LoadError, ValueError):

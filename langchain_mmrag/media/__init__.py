@@ -1,0 +1,30 @@
+"""Untrusted media: the only place that opens bytes, and the limits it keeps.
+
+    source ──► bytes ──────────────────────────► pixels ─────────► a prompt
+    describe   sources, local, remote (policy)   formats, decode   encode
+
+Nothing here trusts a name, a declared type or a length: files are read inside the policy's root folders,
+addresses are checked where the connection is made, formats are told by their first bytes, and sizes are
+capped before decoding.
+"""
+
+from __future__ import annotations
+
+from langchain_mmrag.media.decode import ImageFacts, image_facts, open_image
+from langchain_mmrag.media.describe import describe_source, is_url
+from langchain_mmrag.media.encode import encode_image, prompt_image
+from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.media.sources import read_media
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "ImageFacts",
+    "MediaPolicy",
+    "describe_source",
+    "encode_image",
+    "image_facts",
+    "is_url",
+    "open_image",
+    "prompt_image",
+    "read_media",
+]

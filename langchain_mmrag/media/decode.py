@@ -1,0 +1,249 @@
+"""Bytes to an upright RGB picture, and the facts about it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import import_module
+from io import BytesIO
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
+
+from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag.media.describe import describe_source
+from langchain_mmrag.media.formats import PNG, ImageFormat, guess, is_decodable, sniff
+from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.media.quiet import quiet_pillow
+from langchain_mmrag.media.sources import read_media
+from langchain_mmrag.types import ImageInput
+
+# Pillow imports a decoder it does not know yet together with all the others it has.
+for _plugin in ("WebPImagePlugin", "TiffImagePlugin", "AvifImagePlugin"):
+    with suppress(ImportError):  # older Pillows have no AVIF
+        import_module(f"PIL.{_plugin}")
+
+_UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+_SIDEWAYS = {5, 6, 7, 8}
+_FROM_16_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a catalogue keeps of a picture.
+
+    Attributes:
+        mime_type: Media type of the stored bytes, by their content.
+        width: Pixels across when upright.
+        height: Pixels down when upright.
+        sha256: Digest of the stored bytes, in hexadecimal; of a `PIL.Image`, of its PNG encoding.
+    """
+
+    mime_type: str
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Encoded bytes with what came out of them.
+
+    Attributes:
+        image: Loaded, in the colour mode and orientation it was stored in.
+        size: Stored width and height in pixels; `image` is smaller when decoded at a reduced scale.
+        orientation: EXIF orientation, 1 to 8; 1 is upright.
+        image_format: By the first bytes.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    orientation: int
+    image_format: ImageFormat
+
+
+def open_image(
+    source: ImageInput, policy: MediaPolicy = DEFAULT_POLICY, *, min_side: int | None = None
+) -> Image.Image:
+    """Open `source` as an RGB picture: upright, the first frame, transparency on white, 16 bits scaled to 8.
+
+    The result is loaded, shares nothing with `source`, and keeps no file open.
+
+    Args:
+        source: Path, URL, data-URI, encoded bytes, binary file or `PIL.Image` (left as it is).
+        policy: What may be read, and how much.
+        min_side: Decode a JPEG at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps this many
+            pixels; much faster for large photographs that are shrunk afterwards.
+
+    Raises:
+        SourceNotFoundError: If there is no such file or address.
+        UnsafeSourceError: If the policy forbids it.
+        UnsupportedFormatError: If it is no JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF.
+        CorruptMediaError: If it is one, but broken or cut off.
+        LoadError: If it cannot be read.
+    """
+    if isinstance(source, Image.Image):
+        return _from_pillow(source, policy)
+    name = describe_source(source)
+    return to_rgb(decode(read_media(source, policy), name, policy, min_side), name)
+
+
+def image_facts(source: ImageInput, policy: MediaPolicy = DEFAULT_POLICY) -> ImageFacts:
+    """Format, upright size and digest of `source`; refuses whatever `open_image` refuses."""
+    if isinstance(source, Image.Image):
+        image = _from_pillow(source, policy)
+        encoded = BytesIO()
+        image.save(encoded, "PNG")
+        return ImageFacts(PNG.mime_type, *image.size, sha256(encoded.getbuffer()).hexdigest())
+    name = describe_source(source)
+    data = read_media(source, policy)
+    decoded = decode(data, name, policy, min_side=1)  # every byte is read, few pixels are made
+    width, height = decoded.size
+    if decoded.orientation in _SIDEWAYS:
+        width, height = height, width
+    return ImageFacts(decoded.image_format.mime_type, width, height, sha256(data).hexdigest())
+
+
+def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = None) -> Decoded:
+    """Decode `data`, called `name` in messages, with the one decoder its first bytes ask for.
+
+    Raises:
+        UnsupportedFormatError: If there is none.
+        UnsafeSourceError: If there are more pixels than `policy.max_pixels`, by the header.
+        CorruptMediaError: If the decoder gives up.
+    """
+    image_format = _format_of(data, name)
+    with quiet_pillow():
+        try:
+            image = Image.open(BytesIO(data), formats=[image_format.name])
+            size = image.size
+            _check_pixels(size, name, policy)
+            if min_side is not None:
+                image.draft(None, (min_side, min_side))
+            image.load()
+        except LoadError:
+            raise
+        except Image.DecompressionBombError as error:
+            msg = f"{name}: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+            raise UnsafeSourceError(msg) from error
+        except Exception as error:  # hostile bytes make Pillow raise nearly every kind there is
+            msg = f"{name} is a broken or cut-off {image_format.name} file ({_reason(error)})"
+            raise CorruptMediaError(msg) from error
+        return Decoded(image, size, _orientation(image), image_format)
+
+
+def to_rgb(decoded: Decoded, name: str) -> Image.Image:
+    """The picture of `decoded`: RGB, upright, with nothing of the file left on it."""
+    with quiet_pillow():
+        try:
+            image = _convert(decoded.image)
+        except ValueError as error:
+            mode = decoded.image.mode
+            msg = f"{name} has the colour mode {mode}, which Pillow cannot convert: save it as RGB"
+            raise UnsupportedFormatError(msg) from error
+    if decoded.orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[decoded.orientation])
+    image.info = {}  # an orientation left here would turn the picture a second time
+    return image
+
+
+def _from_pillow(image: Image.Image, policy: MediaPolicy) -> Image.Image:
+    name = describe_source(image)
+    size = image.size
+    _check_pixels(size, name, policy)
+    with quiet_pillow():
+        try:
+            image.load()
+        except Exception as error:  # as in `decode`: a lazy image decodes only now
+            msg = f"{name} cannot be loaded ({_reason(error)})"
+            raise CorruptMediaError(msg) from error
+        orientation = _orientation(image)
+    return to_rgb(Decoded(image, size, orientation, PNG), name)
+
+
+def _format_of(data: bytes, name: str) -> ImageFormat:
+    if not data:
+        msg = f"{name} is empty"
+        raise CorruptMediaError(msg)
+    image_format = sniff(data)
+    if image_format is None:
+        msg = f"{name} is not an image this package reads: it seems to be {guess(data)}"
+        raise UnsupportedFormatError(msg)
+    if not is_decodable(image_format):
+        msg = (
+            f"{name} is {image_format.name}, which this Pillow cannot read: upgrade pillow, or save it as PNG"
+        )
+        raise UnsupportedFormatError(msg)
+    return image_format
+
+
+def _check_pixels(size: tuple[int, int], name: str, policy: MediaPolicy) -> None:
+    width, height = size
+    if width * height > policy.max_pixels:
+        msg = (
+            f"{name} is {width}x{height}, more than the {policy.max_pixels} pixels allowed: "
+            "shrink it, or raise MediaPolicy.max_pixels"
+        )
+        raise UnsafeSourceError(msg)
+    if width * height == 0:
+        msg = f"{name} has no pixels ({width}x{height})"
+        raise CorruptMediaError(msg)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation of a loaded `image` (loading a TIFF turns it, and drops the tag)."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001  a picture with broken EXIF is still a picture
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _convert(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _from_wide_gray(image).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    clear = image.convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    return Image.alpha_composite(white, clear).convert("RGB")
+
+
+def _from_wide_gray(image: Image.Image) -> Image.Image:
+    """Gray of 16 or 32 bits to 8: full range to full range, where Pillow itself would clip at 255.
+
+    16 bits have a known range. 32-bit integers and floats do not: the smallest of [0, 1] (floats), [0, 255]
+    and [0, 65535] that holds all values is taken, else their own minimum and maximum.
+    """
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        gray = _FROM_16_BITS[values]
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            gray[values == clear] = 255
+        return Image.fromarray(gray)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    if low >= 0:
+        low, high = 0.0, next((top for top in ranges if high <= top), high)
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255 / ((high - low) or 1.0))
+    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "its header makes no sense"  # Pillow's own words name the buffer's address
+    return str(error) or type(error).__name__

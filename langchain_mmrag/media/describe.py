@@ -1,0 +1,63 @@
+"""Name a source in a message: enough to find it, never its payload, never a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from PIL import Image
+
+from langchain_mmrag.types import ImageInput
+
+_LONGEST_SHOWN = 200
+_LONGEST_PATH = 4096  # PATH_MAX; anything longer is data that was taken for a path
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
+_SECRET = re.compile(
+    r"([?&;][^=&;#]*(?:sig|token|key|secret|passw|auth|credential)[^=&;#]*=)[^&;#]*", re.IGNORECASE
+)
+
+
+def is_url(source: object) -> bool:
+    """Whether `source` is a string with an `http://` or `https://` address."""
+    return isinstance(source, str) and _URL.match(source) is not None
+
+
+def describe_source(source: ImageInput) -> str:
+    """A short name of `source` for messages and logs.
+
+    Paths and URLs are shown (user names, passwords and query values that look like secrets are masked,
+    control characters escaped, long ones shortened); everything else is told by its kind and size.
+    """
+    if isinstance(source, str):
+        return _describe_text(source)
+    if isinstance(source, bytes):
+        return f"bytes ({len(source)})"
+    if isinstance(source, Image.Image):
+        return f"PIL image {source.width}x{source.height}"
+    if isinstance(source, os.PathLike):
+        return _describe_text(os.fsdecode(source))
+    return _describe_other(source)
+
+
+def _describe_text(text: str) -> str:
+    if text[:5].lower() == "data:":
+        return f"data-URI ({len(text)} bytes)"
+    kind = "URL" if is_url(text) else "path"
+    if len(text) > _LONGEST_PATH:
+        return f"{kind} ({len(text)} characters)"
+    text = _SECRET.sub(r"\1***", _USER_INFO.sub(r"\1***@", text)) if "://" in text else text
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    if len(text) > _LONGEST_SHOWN:
+        text = f"{text[:120]}…{text[-60:]}"
+    return text or "'' (an empty path)"
+
+
+def _describe_other(source: Any) -> str:
+    if isinstance(source, bytearray | memoryview):
+        return f"bytes ({memoryview(source).nbytes})"
+    name = getattr(source, "name", None)
+    if isinstance(name, str) and name:
+        return f"file {_describe_text(name)}"
+    return f"{type(source).__name__} object"

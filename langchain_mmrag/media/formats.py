@@ -1,0 +1,114 @@
+"""Tell what bytes are by how they begin, never by their name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from PIL import features
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """One format this package reads.
+
+    Attributes:
+        name: What Pillow calls it.
+        mime_type: Its media type.
+    """
+
+    name: str
+    mime_type: str
+
+
+JPEG = ImageFormat("JPEG", "image/jpeg")
+PNG = ImageFormat("PNG", "image/png")
+GIF = ImageFormat("GIF", "image/gif")
+WEBP = ImageFormat("WEBP", "image/webp")
+BMP = ImageFormat("BMP", "image/bmp")
+TIFF = ImageFormat("TIFF", "image/tiff")
+AVIF = ImageFormat("AVIF", "image/avif")
+
+_PREFIXES = (
+    (b"\xff\xd8\xff", JPEG),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"GIF87a", GIF),
+    (b"GIF89a", GIF),
+    (b"II*\x00", TIFF),
+    (b"MM\x00*", TIFF),
+    (b"II+\x00", TIFF),  # BigTIFF
+    (b"MM\x00+", TIFF),
+)
+_BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
+
+_OTHERS = (
+    (rb"%PDF-", "a PDF"),
+    (rb"(PK\x03\x04|PK\x05\x06)", "a ZIP archive or office document"),
+    (rb"....ftyp(hei[cxms]|hev[cxm]|mif1|msf1)", "a HEIC picture; save it as JPEG"),
+    (rb"....ftyp", "a video"),
+    (rb"(\x1aE\xdf\xa3|RIFF....AVI )", "a video"),
+    (rb"(ID3|OggS|fLaC|RIFF....WAVE)", "a sound file"),
+    (rb"(\xff\x0a|\x00\x00\x00\x0cJXL )", "a JPEG XL picture; save it as JPEG or PNG"),
+    (rb"(\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51)", "a JPEG 2000 picture; save it as JPEG or PNG"),
+    (rb"8BPS", "a Photoshop file; save it as PNG"),
+    (rb"%!PS", "a PostScript file"),
+    (rb"\x00\x00[\x01\x02]\x00", "a Windows icon"),
+    (rb"\x1f\x8b", "gzip-compressed data"),
+    (rb"P[1-6]\s", "a PNM picture; save it as PNG"),
+    (rb"version https://git-lfs", "a Git LFS pointer; run git lfs pull"),
+    (rb"\x7fELF|MZ", "a program"),
+)
+_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_HTML = re.compile(rb"<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE)
+_HEAD = 1024
+
+
+def sniff(data: bytes) -> ImageFormat | None:
+    """The image format `data` begins like, or `None` if it is none this package reads."""
+    for prefix, image_format in _PREFIXES:
+        if data.startswith(prefix):
+            return image_format
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WEBP
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+        return BMP
+    if _is_avif(data):
+        return AVIF
+    return None
+
+
+def _is_avif(data: bytes) -> bool:
+    if data[4:8] != b"ftyp":
+        return False
+    brands = data[
+        8 : min(int.from_bytes(data[:4], "big"), 256)
+    ]  # the major one, a version, the compatible ones
+    return any(brands[i : i + 4] in {b"avif", b"avis"} for i in range(0, len(brands), 4))
+
+
+def is_decodable(image_format: ImageFormat) -> bool:
+    """Whether the installed Pillow was built with what `image_format` needs."""
+    return image_format not in {WEBP, AVIF} or features.check(image_format.name.lower()) is True
+
+
+def guess(data: bytes) -> str:
+    """What `data`, not an image this package reads, seems to be; for messages."""
+    head = data[:_HEAD]
+    for pattern, name in _OTHERS:
+        if re.match(pattern, head, re.DOTALL):
+            return name
+    if _SVG.search(head):
+        return "an SVG drawing; render it to PNG"
+    if _HTML.search(head):
+        return "an HTML page; is the address that of the page, not of the picture?"
+    return "text" if _is_text(head) else "of an unknown kind"
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\x00" in head:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3 and error.start > 0  # only the last character is cut off
+    return True
