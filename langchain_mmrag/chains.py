@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableBranch, RunnableLambda, RunnablePassthrough
 
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
 from langchain_mmrag.prompts import (
     NOTHING_FOUND,
     SYSTEM_PROMPT,
@@ -99,7 +100,7 @@ def create_rag_chain(
             negative.
     """
     prompt = prompt or DEFAULT_PROMPT
-    if not {CONTEXT, CONTEXT_MESSAGES} & set(prompt.input_variables):
+    if not {CONTEXT, CONTEXT_MESSAGES} & _variables(prompt):
         msg = (
             f"the prompt has no place for the evidence, only {sorted(prompt.input_variables)}: add"
             f' MessagesPlaceholder("{CONTEXT_MESSAGES}") or, for text alone, {{{CONTEXT}}}'
@@ -117,7 +118,7 @@ def create_rag_chain(
 
     retrieve = (RunnableLambda(retriever_input) | retriever).with_config(run_name="retrieve_documents")
     return (
-        RunnableLambda(_as_state)
+        RunnableLambda(lambda value: _as_state(value, rules.media_policy))
         .pipe(RunnablePassthrough.assign(context=retrieve))
         .pipe(RunnablePassthrough.assign(answer=_answer(llm, prompt, rules)))
         .with_config(run_name="multimodal_rag_chain")
@@ -132,11 +133,13 @@ def question_of(state: Mapping[str, Any]) -> Query:
         TypeError: If `input` is of a kind that is no question.
     """
     value, image = state.get("input"), state.get("image")
-    if image is None and (value is None or value == ""):
+    if isinstance(value, str) and not value.strip():
+        value = None
+    if value is None and image is None:
         msg = f"no question in a dict with the keys {sorted(state)}: {_INPUT_HELP}"
         raise ValueError(msg)
     if value is None or isinstance(value, str):
-        return Query(text=value or None, image=image)
+        return Query(text=value, image=image)
     if not isinstance(value, Query | Mapping):
         msg = f'"input" is a {type(value).__name__}: {_INPUT_HELP}'
         raise TypeError(msg)
@@ -147,47 +150,53 @@ def question_of(state: Mapping[str, Any]) -> Query:
 
 
 def media_policy_of(retriever: BaseRetriever) -> MediaPolicy:
-    """The media policy of a retriever's store, so that its root folders hold for prompts too; else the default."""
+    """The media policy of a retriever's store, whose root folders hold for prompts too; else the default."""
     policy = getattr(getattr(retriever, "store", None), "media_policy", None)
     return policy if isinstance(policy, MediaPolicy) else DEFAULT_POLICY
 
 
 def _takes_images(llm: object) -> bool:
     profile = getattr(llm, "profile", None)
-    return bool(profile.get("image_inputs", True)) if isinstance(profile, Mapping) else True
+    return not (isinstance(profile, Mapping) and profile.get("image_inputs") is False)
 
 
-def _as_state(value: Any) -> dict[str, Any]:
+def _variables(prompt: ChatPromptTemplate) -> set[str]:
+    return {*prompt.input_variables, *prompt.optional_variables}
+
+
+def _as_state(value: Any, media_policy: MediaPolicy) -> dict[str, Any]:
     """The chain's running dict: what was put in, kept as it is; a bare question becomes its `input`."""
     state = {**value} if isinstance(value, Mapping) else {"input": value}
-    question_of(state)  # a wrong input fails here, before anything is searched
+    query = question_of(state)  # a wrong input fails here, before anything is searched
+    if query.image is not None and hasattr(query.image, "read"):
+        # an open file reads once, but both the search and the prompt need the picture
+        state.pop("image", None)
+        state["input"] = replace(query, image=read_media(query.image, media_policy))
     return state
 
 
 def _answer(
     llm: Runnable[LanguageModelInput, BaseMessage] | None, prompt: ChatPromptTemplate, rules: _PictureRules
 ) -> Runnable[dict[str, Any], str]:
+    def quote(state: dict[str, Any]) -> str:
+        return quote_evidence(question_of(state).text or "", state[CONTEXT])
+
+    def build_prompt(state: dict[str, Any]) -> dict[str, Any]:
+        return _prompt_variables(state, wanted, rules)
+
+    def say_nothing_found(_: dict[str, Any]) -> str:
+        return NOTHING_FOUND
+
     if llm is None:
-        return RunnableLambda(
-            lambda state: quote_evidence(question_of(state).text or "", state[CONTEXT])
-        ).with_config(run_name="quote_evidence")
-    wanted = frozenset(prompt.input_variables)
-    written: Runnable[dict[str, Any], str] = (
-        RunnableLambda(lambda state: _prompt_variables(state, wanted, rules)).with_config(
-            run_name="build_prompt"
-        )
-        | prompt
-        | RunnableLambda(_join_human_messages)
-        | llm
-        | StrOutputParser()
+        return RunnableLambda(quote)
+    wanted = _variables(prompt)
+    written = (
+        RunnableLambda(build_prompt) | prompt | RunnableLambda(_join_human_messages) | llm | StrOutputParser()
     )
-    nothing: Runnable[dict[str, Any], str] = RunnableLambda(lambda _: NOTHING_FOUND)
-    return RunnableBranch((itemgetter(CONTEXT), written), nothing)
+    return RunnableBranch((itemgetter(CONTEXT), written), say_nothing_found)
 
 
-def _prompt_variables(
-    state: Mapping[str, Any], wanted: frozenset[str], rules: _PictureRules
-) -> dict[str, Any]:
+def _prompt_variables(state: Mapping[str, Any], wanted: set[str], rules: _PictureRules) -> dict[str, Any]:
     query, documents = question_of(state), state[CONTEXT]
     variables = {**state, "input": query.text or _PICTURE_ALONE}
     if CONTEXT in wanted:

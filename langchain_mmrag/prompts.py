@@ -73,8 +73,8 @@ _STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
         "a an and are as at be by can did do does for from had has have how i in is it its me my of on or"
-        " our that the their there these this those to was we were what when where which who why will with you"
-        " your",
+        " our that the their there these this those to was we were what when where which who why will with"
+        " you your",
     )
 )
 
@@ -151,7 +151,7 @@ def question_picture_blocks(
 def image_block(
     source: ImageInput, *, max_side: int = 1024, media_policy: MediaPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """One picture as a standard image block in base64: JPEG, PNG, GIF or WebP, no side over `max_side` pixels.
+    """A picture as a standard image block: base64 of a JPEG, PNG, GIF or WebP, shrunk to `max_side` pixels.
 
     Raises:
         LoadError: If the picture cannot be opened under `media_policy`.
@@ -160,11 +160,11 @@ def image_block(
     return {"type": "image", "base64": b64encode(data).decode("ascii"), "mime_type": mime_type}
 
 
-def text_if_no_pictures(blocks: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+def text_if_no_pictures(blocks: Sequence[dict[str, Any]]) -> str | list[str | dict[str, Any]]:
     """A plain string where text is all there is: models without image input often take no lists."""
     if all(block.get("type") == "text" for block in blocks):
         return "\n\n".join(block["text"] for block in blocks)
-    return blocks
+    return [*blocks]
 
 
 def kind_of(document: Document) -> Modality:
@@ -196,9 +196,10 @@ def cite(document: Document) -> str:
 def quote_evidence(question: str, documents: Sequence[Document]) -> str:
     """Answer without a model: quote what bears on the question, cite it as `[n]`, name the pictures.
 
-    From each passage the (at most two) sentences are taken that share most words with the question, a word
-    counting log(1 + N / df) where df of all N sentences have it. Deterministic. If nothing shares a word with
-    the question and there is no picture, the best-ranked passage is quoted from its start.
+    From each passage the (at most two) sentences are taken that share most with the question, rare words
+    counting more: log(1 + (N - df + .5) / (df + .5)), as in BM25, where df of all N sentences have the word.
+    Deterministic. If nothing shares a word with the question and there is no picture, the best-ranked passage
+    is quoted from its start.
     """
     if not documents:
         return NOTHING_FOUND
@@ -347,7 +348,12 @@ def _words(text: str) -> set[str]:
 
 def _word_weights(question: str, sentences: Sequence[str]) -> dict[str, float]:
     counts = Counter(word for sentence in sentences for word in _words(sentence))
-    return {word: math.log1p(len(sentences) / counts[word]) for word in _words(question) if counts[word]}
+    total = len(sentences)
+    return {
+        word: math.log1p((total - counts[word] + 0.5) / (counts[word] + 0.5))
+        for word in _words(question)
+        if counts[word]
+    }
 
 
 def _best_sentences(sentences: Sequence[str], weights: Mapping[str, float]) -> list[str]:
