@@ -1,4 +1,4 @@
-"""Files of a model repository: from the cache if they are there, else from the hub, else a clear error at once."""
+"""Files of a model repository: from the cache, else from the hub, else a clear error within seconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fetch(
 ) -> Path:
     """Path of the first of these files that the repository has.
 
-    A cached file is taken without asking whether there is a newer one: vectors made before must still compare.
+    A cached file is taken without asking for a newer one: vectors made before must still compare.
 
     Raises:
         ModelUnavailableError: If none is cached and the hub cannot be reached or has none of them.
@@ -56,7 +56,7 @@ def _obstacle() -> str | None:
 
     Asked in a thread, because looking up a name may block far beyond any timeout given to a connection.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_session
 
     if constants.is_offline_mode():
         return "the environment asks for offline mode (HF_HUB_OFFLINE)"
@@ -66,12 +66,8 @@ def _obstacle() -> str | None:
         import httpx
 
         try:
-            httpx.head(constants.ENDPOINT, timeout=_PROBE_S)
-        except (
-            httpx.HTTPError,
-            OSError,
-            RuntimeError,
-        ) as error:  # RuntimeError: sockets forbidden by a test run
+            get_session().head(constants.ENDPOINT, timeout=_PROBE_S)
+        except (httpx.HTTPError, OSError, RuntimeError) as error:  # RuntimeError: sockets are forbidden
             reasons[0] = str(error) or type(error).__name__
         else:
             reasons.clear()

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from langchain_mmrag.embeddings._hub import WHAT_TO_DO, fetch
+from langchain_mmrag.embeddings._open_clip_towers import shrinker, unchanged
 from langchain_mmrag.errors import MissingDependencyError, ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ _VOCABULARY = 49408  # of CLIP's own merges file, open_clip's default
 
 class UnknownModelError(ModelUnavailableError, ValueError):
     """No model or checkpoint goes by this name."""
-
-
-def unchanged(image: Image) -> Image:
-    return image
 
 
 @dataclass(frozen=True)
@@ -110,8 +106,8 @@ def import_open_clip() -> Any:
         raise MissingDependencyError(msg, name=error.name) from error
     except (RuntimeError, OSError, ImportError) as error:
         msg = (
-            f"open_clip cannot be imported: {_first_line(error)}. Most often torch and torchvision are of different "
-            "builds. Install both from the same index: pip install --force-reinstall torch torchvision"
+            f"open_clip cannot be imported: {_first_line(error)}. Most often torch and torchvision are of "
+            "different builds. Install both from one index: pip install --force-reinstall torch torchvision"
         )
         raise MissingDependencyError(msg, name="open_clip") from error
     return open_clip
@@ -228,21 +224,21 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
         TypeError,
     ) as error:
         msg = (
-            f"{blueprint.name}: the weights in {weights} could not be loaded ({_first_line(error)}); the file is "
-            "damaged or belongs to another model: fetch it again, or name the model it belongs to"
+            f"{blueprint.name}: the weights in {weights} could not be loaded ({_first_line(error)}). "
+            "The file is damaged or belongs to another model: fetch it again, or name the model it belongs to"
         )
         raise ModelUnavailableError(msg) from error
     model.eval()
     dtype = open_clip.get_input_dtype(precision) or torch.float32
-    return Loaded(model, preprocess, _tokenizer(blueprint), device, dtype, _resizing(preprocess))
+    return Loaded(model, preprocess, _tokenizer(blueprint), device, dtype, shrinker(preprocess))
 
 
 def adopt(
     model: Any, name: str, device: torch.device | None, preprocess: Any = None, tokenizer: Any = None
 ) -> Loaded:
-    """Take over a model that is already loaded, where it is unless a device is named; sets evaluation mode."""
+    """Take over a model that is already loaded, on its device unless one is named; sets evaluation mode."""
     open_clip = import_open_clip()
-    shrink = unchanged
+    shrink: Callable[[Image], Image] = unchanged
     if preprocess is None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -251,7 +247,7 @@ def adopt(
             msg = "this model does not say how its images are prepared: give preprocess= as well"
             raise ValueError(msg)
         preprocess = image_transform_v2(PreprocessCfg(**cfg), is_train=False)
-        shrink = _resizing(preprocess)
+        shrink = shrinker(preprocess)
     if tokenizer is None:
         length = getattr(model, "context_length", None)
         tokenizer = open_clip.get_tokenizer(name, context_length=length)
@@ -283,7 +279,7 @@ def _tokenizer(blueprint: Blueprint) -> Any:
 
 
 def _merges_file(folder: Path, text_cfg: Mapping[str, Any]) -> Path | None:
-    """The merges file beside the weights: the configuration's path is one of the machine that trained them."""
+    """The merges file beside the weights; the path in the configuration is of the machine they come from."""
     named = Path(text_cfg.get("tokenizer_kwargs", {}).get("bpe_path", "bpe.txt.gz")).name
     found = [path for path in sorted(folder.glob("*.txt.gz")) if path.name == named] or sorted(
         folder.glob("bpe*.txt.gz")
@@ -327,9 +323,8 @@ def _unknown_checkpoint(name: str, checkpoint: str | None, tags: list[str]) -> U
     known = f"{name} has: {', '.join(tags)}" if tags else f"no trained weights of {name} are known"
     if checkpoint is None:
         return UnknownModelError(f"{name} needs a checkpoint, a tag or a file of weights. {known}")
-    return UnknownModelError(
-        f"{name} has no checkpoint {checkpoint!r}, and it is no file either.{_close(checkpoint, tags)} {known}"
-    )
+    close = _close(checkpoint, tags)
+    return UnknownModelError(f"{name} has no checkpoint {checkpoint!r}, nor is that a file.{close} {known}")
 
 
 def _close(word: str, words: Iterable[str]) -> str:
@@ -341,15 +336,6 @@ def _close(word: str, words: Iterable[str]) -> str:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]
-
-
-def _resizing(preprocess: Any) -> Callable[[Image], Image]:
-    """The steps of open_clip's own preprocessing that make an image small: done twice, they change nothing more."""
-    from open_clip.transform import CenterCropOrPad, ResizeKeepRatio
-    from torchvision.transforms import CenterCrop, Compose, Resize
-
-    kinds = (Resize, ResizeKeepRatio, CenterCrop, CenterCropOrPad)
-    return Compose(list(takewhile(lambda step: isinstance(step, kinds), preprocess.transforms)))
 
 
 def digest(content: str) -> str:

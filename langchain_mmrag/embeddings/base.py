@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -13,7 +12,15 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 from numpy.typing import ArrayLike, NDArray
 
-from langchain_mmrag.embeddings._content_blocks import picture_of, text_of
+from langchain_mmrag.embeddings._inputs import (
+    checked_images,
+    checked_texts,
+    chunks,
+    excerpt,
+    is_one_image,
+    picture_of,
+    text_of,
+)
 from langchain_mmrag.errors import EmbeddingError, LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, open_image
 from langchain_mmrag.types import ImageInput
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _QUIET_S = 1.0  # work shorter than this shows no progress bar unless asked to
-_SHOWN_CHARS = 60
 
 
 class TruncatedTextWarning(UserWarning):
@@ -86,7 +92,7 @@ class MultimodalEmbeddings(Embeddings, ABC):
         self.show_progress = show_progress
         self.media_policy = media_policy
 
-    # --- what a subclass writes -------------------------------------------------------------------------------
+    # --- what a subclass writes -----------------------------------------------------------------------------
 
     @property
     @abstractmethod
@@ -110,18 +116,15 @@ class MultimodalEmbeddings(Embeddings, ABC):
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """Whether the model reads less than the whole of each text."""
-        return [False] * len(_checked_texts(texts))
+        return [False] * len(checked_texts(texts))
 
-    # --- vectors as arrays ------------------------------------------------------------------------------------
+    # --- vectors as arrays ----------------------------------------------------------------------------------
 
     @property
     def dimension(self) -> int:
         """Length d of every vector."""
         if self._dimension is None:
-            self.embed_query("a picture")
-        if self._dimension is None:  # pragma: no cover - embed_query always sets it
-            msg = f"{type(self).__name__} gave no vector to take the dimension from"
-            raise EmbeddingError(msg)
+            self._dimension = len(self.embed_query("a picture"))
         return self._dimension
 
     def embed_texts_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -134,7 +137,7 @@ class MultimodalEmbeddings(Embeddings, ABC):
             TypeError: If one of them is not a `str`.
             EmbeddingError: If the model gives no usable vector for one.
         """
-        texts = _checked_texts(texts)
+        texts = checked_texts(texts)
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         # Texts of like length share a batch, so that little padding is computed; the longest first, so that a
@@ -142,9 +145,9 @@ class MultimodalEmbeddings(Embeddings, ABC):
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         parts = []
         with self._progress(len(texts), "text") as bar:
-            for rows in _chunks(order, self.batch_size):
+            for rows in chunks(order, self.batch_size):
                 raw = self._encode_texts([texts[i] for i in rows])
-                parts.append(self._unit_rows(raw, rows, lambda i: f"text {i} ({_excerpt(texts[i])})"))
+                parts.append(self._unit_rows(raw, [f"text {i} ({excerpt(texts[i])})" for i in rows]))
                 bar.update(len(rows))
         by_length = np.concatenate(parts)
         vectors = np.empty_like(by_length)
@@ -167,50 +170,47 @@ class MultimodalEmbeddings(Embeddings, ABC):
         if on_error not in {"raise", "skip"}:
             msg = f"on_error must be 'raise' or 'skip', not {on_error!r}"
             raise ValueError(msg)
-        images = _checked_images(images)
+        return self._embed_images(images, skip=on_error == "skip", place="image {}".format)
+
+    def _embed_images(
+        self, images: Sequence[ImageInput], *, skip: bool, place: Callable[[int], str]
+    ) -> ImageBatch:
+        images = checked_images(images)
         kept: list[int] = []
         failures: list[ImageFailure] = []
         parts = []
         with self._progress(len(images), "image") as bar:
-            for rows in _chunks(range(len(images)), self.batch_size):
-                opened = dict(self._open(images, rows, failures if on_error == "skip" else None))
+            for rows in chunks(range(len(images)), self.batch_size):
+                opened: dict[int, Image] = {}
+                for i in rows:
+                    try:
+                        opened[i] = self._shrink(open_image(images[i], self.media_policy))
+                    except LoadError as error:
+                        if not skip:
+                            raise _located(error, place(i), images[i]) from error
+                        # A traceback keeps the frames it passed, and with them half-read images, alive.
+                        reason = error.with_traceback(None)
+                        failures.append(ImageFailure(i, describe_source(images[i]), reason))
                 if opened:
                     raw = self._encode_images(list(opened.values()))
-                    parts.append(
-                        self._unit_rows(
-                            raw, list(opened), lambda i: f"image {i} ({describe_source(images[i])})"
-                        )
-                    )
+                    names = [f"{place(i)} ({describe_source(images[i])})" for i in opened]
+                    parts.append(self._unit_rows(raw, names))
                 kept.extend(opened)
                 bar.update(len(rows))
         vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), dtype=np.float32)
         return ImageBatch(vectors, tuple(kept), tuple(failures))
 
-    def _open(
-        self, images: Sequence[ImageInput], rows: Iterable[int], failures: list[ImageFailure] | None
-    ) -> Iterator[tuple[int, Image]]:
-        for i in rows:
-            try:
-                yield i, self._shrink(open_image(images[i], self.media_policy))
-            except LoadError as error:
-                if failures is None:
-                    raise _located(error, i, images[i]) from error
-                # A traceback keeps the frames it passed, and with them half-read images, alive.
-                failures.append(ImageFailure(i, describe_source(images[i]), error.with_traceback(None)))
-
-    def _unit_rows(
-        self, raw: ArrayLike, rows: Sequence[int], describe: Callable[[int], str]
-    ) -> NDArray[np.float32]:
+    def _unit_rows(self, raw: ArrayLike, names: Sequence[str]) -> NDArray[np.float32]:
+        """The encoder's answer as unit rows [len(names), d], checked."""
+        who = type(self).__name__
         vectors = np.asarray(raw, dtype=np.float64)
-        if vectors.ndim != 2 or len(vectors) != len(rows):  # noqa: PLR2004 - rows and columns
-            msg = (
-                f"{type(self).__name__} gave an array of shape {vectors.shape} for {len(rows)} inputs; "
-                f"[{len(rows)}, d] was expected"
-            )
+        if vectors.ndim != 2 or len(vectors) != len(names):  # noqa: PLR2004 - rows and columns
+            n = len(names)
+            msg = f"{who} gave an array of shape {vectors.shape} for {n} inputs; [{n}, d] was expected"
             raise EmbeddingError(msg)
         if self._dimension is not None and vectors.shape[1] != self._dimension:
             msg = (
-                f"{type(self).__name__} gave vectors of {vectors.shape[1]} numbers after {self._dimension}: "
+                f"{who} gave vectors of {vectors.shape[1]} numbers after vectors of {self._dimension}: "
                 "its encoders do not share one space"
             )
             raise EmbeddingError(msg)
@@ -219,12 +219,13 @@ class MultimodalEmbeddings(Embeddings, ABC):
         if bad.size:
             fault = "is zero" if norms[bad[0], 0] == 0 else "holds NaN or infinity"
             msg = (
-                f"{describe(rows[bad[0]])}: the vector {type(self).__name__} made of it {fault}, so it cannot be "
-                "compared; check the model's weights, and use precision='fp32' where it has that setting"
+                f"{names[bad[0]]}: the vector {who} made of it {fault}, so it cannot be compared; check the "
+                "model's weights, and use precision='fp32' where it has that setting"
             )
             raise EmbeddingError(msg)
         self._dimension = vectors.shape[1]
-        return (vectors / norms).astype(np.float32)
+        unit: NDArray[np.float32] = (vectors / norms).astype(np.float32)
+        return unit
 
     def _progress(self, total: int, unit: str) -> tqdm[Any]:
         from tqdm import tqdm
@@ -237,17 +238,15 @@ class MultimodalEmbeddings(Embeddings, ABC):
             delay=_QUIET_S if self.show_progress is None else 0,
         )
 
-    # --- vectors as lists of Python floats --------------------------------------------------------------------
+    # --- vectors as lists of Python floats ------------------------------------------------------------------
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed texts; one list of floats each, in the order given."""
-        return _as_lists(self.embed_texts_array(texts)) if len(_checked_texts(texts)) else []
+        texts = checked_texts(texts)
+        return _as_lists(self.embed_texts_array(texts)) if texts else []
 
     def embed_query(self, text: str) -> list[float]:
         """Embed one text."""
-        if not isinstance(text, str):
-            msg = f"a query must be a str, not {type(text).__name__}; embed_image takes images"
-            raise TypeError(msg)
         return self.embed_documents([text])[0]
 
     @overload
@@ -276,13 +275,13 @@ class MultimodalEmbeddings(Embeddings, ABC):
             raise TypeError(msg)
         if uris is not None:
             return self.embed_image_list(uris)
-        if _is_one(image):
+        if is_one_image(image):
             return self.embed_image_list([image])[0]  # type: ignore[list-item]
         return self.embed_image_list(image)  # type: ignore[arg-type]
 
     def embed_image_list(self, images: Sequence[ImageInput]) -> list[list[float]]:
         """Embed images; one list of floats each, in the order given."""
-        images = _checked_images(images)
+        images = checked_images(images)
         return _as_lists(self.embed_images_array(images).vectors) if images else []
 
     def embed_content_blocks(self, blocks: Sequence[Mapping[str, object]]) -> list[list[float]]:
@@ -293,21 +292,21 @@ class MultimodalEmbeddings(Embeddings, ABC):
             UnsafeSourceError: If an image block's address is not `http(s)` or a data-URI.
         """
         texts: dict[int, str] = {}
-        pictures: dict[int, str | bytes] = {}
+        pictures: dict[int, str] = {}
         for index, block in enumerate(blocks):
-            if not isinstance(block, Mapping):
-                msg = f"content block {index} must be a dict with a 'type', not {type(block).__name__}"
-                raise TypeError(msg)
-            text = text_of(block)
+            text = text_of(block, index)
             if text is None:
                 pictures[index] = picture_of(block, index)
             else:
                 texts[index] = text
         vectors = dict(zip(texts, self.embed_documents(list(texts.values())), strict=True))
-        vectors.update(zip(pictures, self.embed_image_list(list(pictures.values())), strict=True))
+        if pictures:
+            places = [f"content block {index}" for index in pictures]
+            batch = self._embed_images(list(pictures.values()), skip=False, place=places.__getitem__)
+            vectors.update(zip(pictures, _as_lists(batch.vectors), strict=True))
         return [vectors[index] for index in range(len(vectors))]
 
-    # --- the same without blocking the event loop -------------------------------------------------------------
+    # --- the same without blocking the event loop -----------------------------------------------------------
 
     async def aembed_texts_array(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts in a worker thread; see `embed_texts_array`."""
@@ -327,7 +326,7 @@ class MultimodalEmbeddings(Embeddings, ABC):
     async def aembed_image(self, *, uris: Sequence[ImageInput]) -> list[list[float]]: ...
     async def aembed_image(self, image: Any = None, *, uris: Any = None) -> list[float] | list[list[float]]:
         """Embed one image or several in a worker thread; see `embed_image`."""
-        return await run_in_executor(None, lambda: self.embed_image(image, uris=uris))  # type: ignore[call-overload,no-any-return]
+        return await run_in_executor(None, lambda: self.embed_image(image, uris=uris))  # type: ignore[call-overload]
 
     async def aembed_image_list(self, images: Sequence[ImageInput]) -> list[list[float]]:
         """Embed images in a worker thread; see `embed_image_list`."""
@@ -338,53 +337,11 @@ class MultimodalEmbeddings(Embeddings, ABC):
         return await run_in_executor(None, self.embed_content_blocks, blocks)
 
 
-def _is_one(image: object) -> bool:
-    """Whether this is a single image rather than a list of them."""
-    from PIL.Image import Image
-
-    return isinstance(image, str | bytes | PathLike | Image) or hasattr(image, "read")
-
-
-def _checked_texts(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, str):
-        msg = "expected a list of texts, not one str; embed_query embeds a single text"
-        raise TypeError(msg)
-    texts = list(texts)
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            msg = f"text {index} must be a str, not {type(text).__name__}"
-            raise TypeError(msg)
-    return texts
-
-
-def _checked_images(images: Iterable[ImageInput]) -> list[ImageInput]:
-    if _is_one(images):
-        msg = f"expected a list of images, not one ({describe_source(images)}); embed_image embeds a single image"  # type: ignore[arg-type]
-        raise TypeError(msg)
-    images = list(images)
-    for index, image in enumerate(images):
-        if not _is_one(image):
-            msg = (
-                f"image {index} must be a path, URL, data-URI, bytes, binary file or PIL image, "
-                f"not {type(image).__name__}"
-            )
-            raise TypeError(msg)
-    return images
-
-
-def _located(error: LoadError, index: int, image: ImageInput) -> LoadError:
-    """The same kind of error, its message led by the image's place in the list and its source."""
+def _located(error: LoadError, place: str, image: ImageInput) -> LoadError:
+    """The same kind of error, its message led by the image's place and its source."""
     source = describe_source(image)
     told = str(error) if source in str(error) else f"{source}: {error}"
-    return type(error)(f"image {index}: {told}")
-
-
-def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…")
+    return type(error)(f"{place}: {told}")
 
 
 def _as_lists(vectors: NDArray[np.float32]) -> list[list[float]]:

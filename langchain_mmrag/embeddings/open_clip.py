@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_mmrag.embeddings import _open_clip_models as models
-from langchain_mmrag.embeddings._open_clip_text import can_trim, encode_trimmed
-from langchain_mmrag.embeddings.base import MultimodalEmbeddings, TruncatedTextWarning, _checked_texts
+from langchain_mmrag.embeddings._inputs import checked_texts
+from langchain_mmrag.embeddings._open_clip_towers import can_trim, encode_trimmed, unchanged
+from langchain_mmrag.embeddings.base import MultimodalEmbeddings, TruncatedTextWarning
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 
 if TYPE_CHECKING:
@@ -36,17 +37,18 @@ class ModelInfo(NamedTuple):
 class OpenCLIPEmbeddings(MultimodalEmbeddings):
     """Text and images to vectors by a CLIP model that open_clip can load.
 
-    The constructor is cheap: weights are read at first use. The same keywords and methods as the class of this name in
-    `langchain_experimental`, whose vectors it reproduces. Threads may share one instance; a copy sent to another
+    The constructor is cheap: weights are read at first use. Keywords, methods and vectors are those of the
+    class of this name in `langchain_experimental`. Threads may share one instance; a copy sent to another
     process reads the weights again there.
 
     Args:
-        model_name: A name from `list_models()`, `hf-hub:org/repo`, `local-dir:/folder`, or `mmrag-tiny`, the small
-            model inside this package.
-        checkpoint: A tag from `list_models()` or a file of weights. Only with a plain name; `ViT-B-32` has a default.
+        model_name: A name from `list_models()`, `hf-hub:org/repo`, `local-dir:/folder`, or `mmrag-tiny`, the
+            small model inside this package.
+        checkpoint: A tag from `list_models()` or a file of weights; goes with a plain name only. `ViT-B-32`
+            has a default.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; None takes the fastest there is.
-        precision: `"fp32"`, `"bf16"` or `"fp16"`. `"auto"` is fp32 on every device, so that vectors made on one
-            machine compare with those made on another.
+        precision: `"fp32"`, `"bf16"` or `"fp16"`. `"auto"` is fp32 on every device, so that vectors made on
+            one machine compare with those made on another.
         batch_size: Inputs per forward pass.
         show_progress: A bar on stderr: always, never, or (None) only for work longer than a second.
         cache_dir: Where downloaded weights are kept, in place of the hub's own cache.
@@ -54,6 +56,8 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         preprocess: Image to tensor, in place of the model's own.
         tokenizer: Texts to ids, in place of the model's own.
         media_policy: What may be opened as an image, and how large it may be.
+
+    A text longer than the model's context is cut; the first time, a `TruncatedTextWarning` says so.
 
     Example:
         ```python
@@ -167,8 +171,8 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         return float(self._ready().model.logit_scale.detach().float().exp())
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each text is longer than the model's context, so that its end would not enter the vector."""
-        texts = _checked_texts(texts)
+        """Whether each text is longer than the model's context, so that its end stays out of the vector."""
+        texts = checked_texts(texts)
         return self._overflows(texts) if texts else []
 
     def _found(self) -> models.Blueprint:
@@ -194,7 +198,7 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         if (
             preprocess is not None
         ):  # whether its steps may be done twice is not known, so images stay as they are
-            loaded = replace(loaded, preprocess=preprocess, shrink=models.unchanged)
+            loaded = replace(loaded, preprocess=preprocess, shrink=unchanged)
         return loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
 
     def _shrink(self, image: Image) -> Image:
@@ -245,8 +249,8 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         if any(cut):
             self._warned = True
             msg = (
-                f"{self!r} reads {tokens.shape[1]} tokens of a text; the end of {sum(cut)} of {len(texts)} texts did not "
-                "enter its vector. Split long texts, and see truncated(). This is said once"
+                f"{self!r} reads {tokens.shape[1]} tokens of a text; the end of {sum(cut)} of {len(texts)} "
+                "texts did not enter its vector. Split long texts; truncated() tells which. This is said once"
             )
             warnings.warn(msg, TruncatedTextWarning, stacklevel=2)
 
@@ -261,10 +265,10 @@ def _choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        msg = f"device {name!r} is not known to torch: use 'cpu', 'cuda', 'cuda:1', 'mps', or None for the fastest"
+        msg = f"torch knows no device {name!r}: use 'cpu', 'cuda', 'cuda:1', 'mps', or None for the fastest"
         raise ValueError(msg) from error
-    usable = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device.type)
-    if usable is not None and not usable():
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(device.type, True):
         msg = (
             f"device {name!r} was asked for, but torch sees none here; device=None takes the fastest there is"
         )
