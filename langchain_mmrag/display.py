@@ -155,16 +155,12 @@ def page_html(
 
 
 def _section(number: int, section: Section, policy: MediaPolicy) -> str:
-    image = (
-        ""
-        if section.query_image is None
-        else _thumbnail(section.query_image, "the picture asked with", policy)
-    )
+    image = ""
+    if section.query_image is not None:
+        image = _thumbnail(section.query_image, "the picture asked with", policy)
     note = f"<p>{escape(section.note)}</p>" if section.note else ""
     answer = f'<div class="answer">{_linked(section.answer, number)}</div>' if section.answer else ""
-    cards = "\n".join(
-        _card(f"s{number}-{rank}", rank, *hit, policy) for rank, hit in enumerate(section.hits, start=1)
-    )
+    cards = "\n".join(_card(number, rank, *hit, policy) for rank, hit in enumerate(section.hits, start=1))
     hits = f'<ol class="hits">\n{cards}\n</ol>' if cards else '<p class="empty">Nothing was found.</p>'
     query = f'<div class="query">{image}<div><h2>{escape(section.heading)}</h2>{note}</div></div>'
     return f"<section>\n{query}\n{answer}\n{hits}\n</section>"
