@@ -7,12 +7,9 @@ between tags it cannot close, and `SYSTEM_PROMPT` tells the model to obey none o
 from __future__ import annotations
 
 import logging
-import math
 import re
 import textwrap
-import unicodedata
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -22,6 +19,7 @@ from langchain_core.documents import Document
 
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, prompt_image
+from langchain_mmrag.quotes import QUOTE_CHARS, best_sentences, sentences_of
 from langchain_mmrag.types import (
     CAPTION,
     HEIGHT,
@@ -65,18 +63,6 @@ _TAGS: dict[Modality, str] = {
 _TAG_OPENING = re.compile(r"<(?=\s*/?\s*(?:passage|table|transcript|caption|ocr_text)\b)", re.IGNORECASE)
 _LABEL_CHARS = 160
 _URL = re.compile(r"https?://(?:[^/?#]*@)?([^?#]*)", re.IGNORECASE)
-_QUOTE_CHARS = 300
-_QUOTES_PER_PASSAGE = 2
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")  # noqa: RUF001 (full-width marks end sentences)
-_UNSPACED_SCRIPTS = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
-_STOP_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "a an and are as at be by can did do does for from had has have how i in is it its me my of on or"
-        " our that the their there these this those to was we were what when where which who why will with"
-        " you your",
-    )
-)
 
 
 def documents_to_content_blocks(
@@ -196,23 +182,24 @@ def cite(document: Document) -> str:
 def quote_evidence(question: str, documents: Sequence[Document]) -> str:
     """Answer without a model: quote what bears on the question, cite it as `[n]`, name the pictures.
 
-    From each passage the (at most two) sentences are taken that share most with the question, rare words
-    counting more: log(1 + (N - df + .5) / (df + .5)), as in BM25, where df of all N sentences have the word.
-    Deterministic. If nothing shares a word with the question and there is no picture, the best-ranked passage
-    is quoted from its start.
+    Up to two sentences of each passage that share words with the question are quoted (see `quotes`), of a
+    picture the words read in it. If nothing shares a word with the question and there is no picture, the
+    best-ranked passage is quoted from its start. Deterministic.
     """
     if not documents:
         return NOTHING_FOUND
-    sentences = [_sentences(_readable(document)) for document in documents]
-    weights = _word_weights(question, [sentence for group in sentences for sentence in group])
+    passages = [_quotable(document) for document in documents]
     quotes: list[str] = []
-    for number, (document, group) in enumerate(zip(documents, sentences, strict=True), 1):
-        chosen = _best_sentences(group, weights)
+    for number, (document, chosen) in enumerate(
+        zip(documents, best_sentences(question, passages), strict=True), 1
+    ):
         if kind_of(document) == "image":
             quotes.append(_picture_quote(number, document, chosen))
-        quotes += [f"- “{sentence}” [{number}]" for sentence in chosen if kind_of(document) != "image"]
+        else:
+            quotes += [f"- “{sentence}” [{number}]" for sentence in chosen]
     if not quotes:
-        quotes = [f"- “{group[0]}” [{n}]" for n, group in enumerate(sentences, 1) if group][:1]
+        openings = ((number, sentences_of(passage)) for number, passage in enumerate(passages, 1))
+        quotes = [f"- “{sentences[0]}” [{number}]" for number, sentences in openings if sentences][:1]
     sources = [f"[{number}] {cite(document)}" for number, document in enumerate(documents, 1)]
     return "\n".join(["Found in the collection:", *quotes, "", "Sources:", *sources, "", NO_MODEL_HINT])
 
@@ -319,54 +306,18 @@ def _reason(error: LoadError) -> str:
     return "its file can no longer be opened"
 
 
-# --- quoting ---------------------------------------------------------------------------------------------
-
-
-def _readable(document: Document) -> str:
+def _quotable(document: Document) -> str:
     """What may be quoted; of a picture that is the words read in it (its caption is named whole)."""
     if kind_of(document) == "image":
-        return str(document.metadata.get(OCR_TEXT) or "")
+        return str(document.metadata.get(OCR_TEXT) or "").replace(
+            "\n", "\n\n"
+        )  # each line is a sign of its own
     return document.page_content
-
-
-def _sentences(text: str) -> list[str]:
-    units = (" ".join(unit.split()).lstrip("#>*-• ").strip() for unit in _SENTENCE_END.split(text))
-    pieces = (piece for unit in units for piece in textwrap.wrap(unit, _QUOTE_CHARS))
-    return [piece for piece in pieces if any(char.isalnum() for char in piece)]
-
-
-def _words(text: str) -> set[str]:
-    """Words to compare by: case folded, English plural s off, bigrams where a script sets no spaces."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    runs = _UNSPACED_SCRIPTS.findall(text)
-    words = {run[i : i + 2] for run in runs for i in range(max(1, len(run) - 1))}
-    for word in re.findall(r"[^\W_]+", _UNSPACED_SCRIPTS.sub(" ", text)):
-        if word not in _STOP_WORDS:
-            words.add(word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word)  # noqa: PLR2004
-    return words
-
-
-def _word_weights(question: str, sentences: Sequence[str]) -> dict[str, float]:
-    counts = Counter(word for sentence in sentences for word in _words(sentence))
-    total = len(sentences)
-    return {
-        word: math.log1p((total - counts[word] + 0.5) / (counts[word] + 0.5))
-        for word in _words(question)
-        if counts[word]
-    }
-
-
-def _best_sentences(sentences: Sequence[str], weights: Mapping[str, float]) -> list[str]:
-    """The sentences that share most with the question, in reading order; none if none shares a word."""
-    # fsum: exact in any order, and the order of a set of strings changes from run to run
-    scores = [math.fsum(weights.get(word, 0.0) for word in _words(sentence)) for sentence in sentences]
-    best = sorted(range(len(scores)), key=lambda i: -scores[i])[:_QUOTES_PER_PASSAGE]
-    return [sentences[i] for i in sorted(best) if scores[i] > 0 and 2 * scores[i] >= scores[best[0]]]
 
 
 def _picture_quote(number: int, document: Document, words: Sequence[str]) -> str:
     line = f"- Picture: {cite(document)}"
-    if caption := textwrap.shorten(_caption(document), _QUOTE_CHARS, placeholder="…"):
+    if caption := textwrap.shorten(_caption(document), QUOTE_CHARS, placeholder="…"):
         line += f", “{caption}”"
     if words:
         line += f", which reads “{' … '.join(words)}”"

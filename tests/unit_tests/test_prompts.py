@@ -4,6 +4,9 @@ import base64
 import logging
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from langchain_core.documents import Document
@@ -237,6 +240,30 @@ def test_the_users_own_picture_must_open(tmp_path):
         question_picture_blocks(tmp_path / "gone.png")
 
 
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def picture_server(tmp_path):
+    picture_file(tmp_path / "served" / "red.png")
+    handler = partial(QuietHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/red.png"
+        server.shutdown()
+
+
+def test_a_picture_at_an_address_is_fetched_as_far_as_the_policy_allows(picture_server):
+    documents = [picture(picture_server)]
+    allowed = documents_to_content_blocks(documents, media_policy=MediaPolicy(allow_private_addresses=True))
+    assert [decoded(block).size for block in pictures(allowed)] == [(40, 20)]
+    refused = documents_to_content_blocks(documents)
+    assert pictures(refused) == []
+    assert "the media policy forbids opening it" in refused[0]["text"]
+
+
 # --- citations -------------------------------------------------------------------------------------------
 
 
@@ -329,6 +356,18 @@ def test_without_a_shared_word_the_best_passage_is_quoted_from_its_start():
 def test_words_are_compared_in_every_script(question, text, quote):
     lines = quote_evidence(question, [note(text)]).splitlines()
     assert lines[1:3] == [f"- “{quote}” [1]", ""]
+
+
+def test_lines_of_a_wrapped_paragraph_are_one_sentence():
+    text = "## Trip\n\nThe red\nlighthouse stands\nat Cape Ann. We\nleft.\n\n1. Lunch\n2. The long walk\n"
+    assert "- “The red lighthouse stands at Cape Ann.” [1]" in quote_evidence("lighthouse", [note(text)])
+    assert quote_evidence("what walk?", [note(text)]).splitlines()[1] == "- “The long walk” [1]"
+
+
+def test_a_table_row_is_quoted_with_the_names_of_its_columns():
+    table = note("| Year | Visitors |\n|---|---|\n| 2019 | 1200 |\n| 2020 | 340 |", modality="table")
+    answer = quote_evidence("How many visitors in 2020?", [table])
+    assert answer.splitlines()[1:3] == ["- “Year: 2020; Visitors: 340” [1]", ""]
 
 
 def test_text_without_full_stops_is_quoted_in_pieces():
