@@ -1,0 +1,132 @@
+"""What the command line prints: hits, reports and bars for people, plain rows for scripts."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from langchain_mmrag.types import SOURCE, image_source, modality_of
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from langchain_mmrag.indexing import IndexReport
+
+KIND: Final = {"image": "picture", "text": "passage", "table": "table", "video": "video", "audio": "audio"}
+_PASSAGE_LINES: Final = 3
+_SHOWN_FAILURES: Final = 20
+_BAR_DELAY_S: Final = 1.0
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on stderr for work that takes longer than a second, if stderr is a terminal."""
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    def step(done: int, total: int, source: str) -> None:
+        if not bars:
+            bars.append(tqdm(total=total, desc=title, unit=" files", delay=_BAR_DELAY_S, disable=None))
+        bars[0].set_postfix_str(Path(source).name, refresh=False)
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield step
+    finally:
+        for bar in bars:
+            bar.close()
+
+
+def short(path: str) -> str:
+    """A path from here if it lies below the current folder, else as it is."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
+def print_hit(rank: int, document: Document, score: float | None) -> None:
+    """One hit: rank, score, kind, place, and the beginning of its text."""
+    shown = "" if score is None else f"{score:6.2f}  "
+    kind = KIND[modality_of(document.metadata)]
+    typer.echo(f"{rank:2}  {shown}{kind:7}  {short(_place(document))}")
+    text = " ".join(document.page_content.split())
+    indent = " " * (13 + len(shown))
+    for line in textwrap.wrap(text, 96 - len(indent), max_lines=_PASSAGE_LINES, placeholder=" …"):
+        typer.echo(indent + line)
+
+
+def print_sources(documents: Sequence[Document]) -> None:
+    """The numbered places an answer's `[n]` refer to."""
+    typer.echo("\nSources:")
+    for number, document in enumerate(documents, start=1):
+        typer.echo(f"[{number}] {short(_place(document))}")
+
+
+def print_report(report: IndexReport, store: Path) -> None:
+    """What an indexing run did."""
+    done = ", ".join(f"{getattr(report, name)} {name}" for name in ("added", "updated", "skipped", "deleted"))
+    typer.echo(f"{store}: {done}, {len(report.failed)} failed")
+    if report.ignored:
+        kinds = ", ".join(
+            f"{suffix or 'no suffix'} {count}" for suffix, count in sorted(report.ignored.items())
+        )
+        typer.echo(f"Passed over files of other kinds: {kinds}")
+    print_failures([reason for _, reason in report.failed])
+    if not report.readable:
+        typer.echo("mmrag: nothing could be read", err=True)
+
+
+def print_classes(paths: Sequence[str], scores: Sequence[dict[str, float]]) -> None:
+    """The likeliest label of each picture, with its probability."""
+    best = [next(iter(row.items())) for row in scores]
+    width = max((len(label) for label, _ in best), default=0)
+    for path, (label, share) in zip(paths, best, strict=True):
+        typer.echo(f"{label:<{width}}  {share:4.0%}  {short(path)}")
+
+
+def print_failures(reasons: Sequence[str]) -> None:
+    """Why files could not be read, on stderr."""
+    for reason in reasons[:_SHOWN_FAILURES]:
+        typer.echo(f"not read: {reason}", err=True)
+    if len(reasons) > _SHOWN_FAILURES:
+        typer.echo(f"and {len(reasons) - _SHOWN_FAILURES} more (all of them with --json)", err=True)
+
+
+def report_row(report: IndexReport) -> dict[str, Any]:
+    """An indexing run as JSON has it."""
+    return {
+        "added": report.added,
+        "updated": report.updated,
+        "skipped": report.skipped,
+        "deleted": report.deleted,
+        "failed": [failure._asdict() for failure in report.failed],
+        "ignored": dict(report.ignored),
+    }
+
+
+def hit_rows(hits: Sequence[tuple[Document, float | None]]) -> list[dict[str, Any]]:
+    """Hits as JSON has them."""
+    return [
+        {
+            "rank": rank,
+            "score": score,
+            "modality": modality_of(document.metadata),
+            "source": _place(document),
+            "text": document.page_content,
+            "metadata": document.metadata,
+        }
+        for rank, (document, score) in enumerate(hits, start=1)
+    ]
+
+
+def _place(document: Document) -> str:
+    metadata = document.metadata
+    is_picture = modality_of(metadata) == "image"
+    return str((image_source(metadata) if is_picture else metadata.get(SOURCE)) or document.id or "")

@@ -1,0 +1,91 @@
+"""Open a collection on disk with the model it was made with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_mmrag.errors import StoreError
+
+if TYPE_CHECKING:
+    from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+    from langchain_mmrag.vectorstores import MultimodalChroma
+
+DEFAULT_MODEL: Final = "ViT-B-32"
+DEFAULT_COLLECTION: Final = "langchain"
+DEFAULT_FOLDER: Final = "mm_store"
+
+_MODEL: Final = "mmrag:model"
+_CHECKPOINT: Final = "mmrag:checkpoint"
+_STORE_FILE: Final = "chroma.sqlite3"
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """What `OpenCLIPEmbeddings` is called with."""
+
+    name: str
+    checkpoint: str | None = None
+
+    def load(self) -> OpenCLIPEmbeddings:
+        """The embedding; its weights are read when first used."""
+        from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+
+        return OpenCLIPEmbeddings(self.name, self.checkpoint, show_progress=False)
+
+
+def open_collection(
+    folder: Path,
+    collection: str = DEFAULT_COLLECTION,
+    *,
+    model: ModelName | None = None,
+    create: bool = False,
+) -> MultimodalChroma:
+    """Open a collection with the model named, else the one it was made with, else (a new one) ViT-B-32.
+
+    Args:
+        folder: Folder of the store.
+        collection: Name of the collection in it.
+        model: Model to open it with.
+        create: Whether to make the collection where there is none.
+
+    Raises:
+        StoreError: If there is no such collection and `create` is not set, or it does not say which model
+            made it and none is named.
+    """
+    metadata = collection_metadata(folder, collection)
+    if metadata is None and not create:
+        msg = f"there is no collection {collection!r} in {folder}: make one with mmrag index PATHS"
+        raise StoreError(msg)
+    chosen = model or (ModelName(DEFAULT_MODEL) if metadata is None else recorded_model(metadata))
+    if chosen is None:
+        msg = f"collection {collection!r} in {folder} does not say which model made it: name it with --model"
+        raise StoreError(msg)
+    from langchain_mmrag.vectorstores import MultimodalChroma
+
+    record = {_MODEL: chosen.name, _CHECKPOINT: chosen.checkpoint or ""}
+    return MultimodalChroma(
+        collection, chosen.load(), persist_directory=str(folder), collection_metadata=record
+    )
+
+
+def collection_metadata(folder: Path, collection: str) -> dict[str, Any] | None:
+    """What a collection says about itself; `None` if there is no such collection. Makes nothing."""
+    if not (folder / _STORE_FILE).is_file():
+        return None
+    import chromadb
+    from chromadb.errors import NotFoundError
+
+    try:
+        found = chromadb.PersistentClient(path=str(folder)).get_collection(collection)
+    except NotFoundError:
+        return None
+    return dict(found.metadata or {})
+
+
+def recorded_model(metadata: dict[str, Any]) -> ModelName | None:
+    """The model a collection was made with, if it says so."""
+    if name := metadata.get(_MODEL):
+        return ModelName(str(name), str(metadata.get(_CHECKPOINT, "")) or None)
+    return None

@@ -1,0 +1,313 @@
+"""The `mmrag` command. Whatever is heavy is imported by the command that needs it: `--help` stays quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from langchain_mmrag import _console as console
+from langchain_mmrag._opening import (
+    DEFAULT_COLLECTION,
+    DEFAULT_FOLDER,
+    DEFAULT_MODEL,
+    ModelName,
+    open_collection,
+)
+from langchain_mmrag.errors import LoadError, MMRAGError
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import Runnable
+
+    from langchain_mmrag.indexing import Failed
+    from langchain_mmrag.queries import Query
+
+app = typer.Typer(
+    name="mmrag",
+    help="Ask a folder of pictures and notes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Store = Annotated[Path, typer.Option("--store", help="Folder the collection lies in.")]
+Collection = Annotated[str, typer.Option("--collection", help="Name of the collection.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help=f"OpenCLIP model, or mmrag-tiny for the embedded one. Default: what the collection was made "
+        f"with, else {DEFAULT_MODEL}.",
+    ),
+]
+Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Tag or file of the model's weights.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Also write the hits as an HTML page.")]
+Picture = Annotated[str | None, typer.Option("--image", help="Picture to ask with: a path or a web address.")]
+Count = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]
+Only = Annotated[Literal["text", "image"] | None, typer.Option("--modality", help="Only hits of this kind.")]
+
+
+def main() -> None:
+    """Run the command; an expected error is one line on stderr and exit status 1."""
+    try:
+        app()
+    except MMRAGError as error:
+        fail(str(error))
+
+
+def fail(message: str) -> None:
+    """End with one line on stderr."""
+    typer.echo("mmrag: " + " ".join(message.split()), err=True)
+    sys.exit(1)
+
+
+@app.callback()
+def _options() -> None:
+    """Ask a folder of pictures and notes."""
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the pictures and notes go.")] = Path("mmrag_demo"),
+) -> None:
+    """Draw a small town's pictures, index them with its notes, and ask. Needs no network and no key."""
+    from langchain_mmrag.demo import run_demo
+
+    run_demo(folder, say=typer.echo)
+
+
+@app.command()
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.", show_default=False)],
+    *,
+    store: Store = Path(DEFAULT_FOLDER),
+    collection: Collection = DEFAULT_COLLECTION,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Index pictures and text files. What is unchanged since the last time is skipped."""
+    from langchain_mmrag.indexing import index_paths
+
+    opened = open_collection(store, collection, model=_model(model, checkpoint), create=True)
+    try:
+        with console.progress("Indexing") as on_progress:
+            report = index_paths(opened, paths, on_progress=on_progress)
+    except KeyboardInterrupt:
+        typer.echo("mmrag: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        _print_json(console.report_row(report))
+    else:
+        console.print_report(report, store)
+    if not report.readable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
+    *,
+    image: Picture = None,
+    modality: Only = None,
+    k: Count = 6,
+    html: Html = None,
+    store: Store = Path(DEFAULT_FOLDER),
+    collection: Collection = DEFAULT_COLLECTION,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Find pictures and passages by words, by a picture, or by both.
+
+    The number of a hit says how far it stands out among hits of its kind.
+    """
+    query = _query(text, image)
+    opened = open_collection(store, collection, model=_model(model, checkpoint))
+    hits = opened.search_ranked(query, k=k, modality=modality)
+    if as_json:
+        _print_json({"text": text, "image": image, "hits": console.hit_rows(hits)})
+    else:
+        for rank, hit in enumerate(hits, start=1):
+            console.print_hit(rank, *hit)
+        if not hits:
+            typer.echo("Nothing was found.")
+    _write_html(html, query, hits)
+
+
+@app.command()
+def ask(
+    question: Annotated[str | None, typer.Argument(help="The question.", show_default=False)] = None,
+    *,
+    image: Picture = None,
+    llm: Annotated[
+        str | None, typer.Option(help="Chat model that answers: openai:MODEL, ollama:MODEL and so on.")
+    ] = None,
+    modality: Only = None,
+    k: Count = 6,
+    html: Html = None,
+    store: Store = Path(DEFAULT_FOLDER),
+    collection: Collection = DEFAULT_COLLECTION,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a question from the collection, with citations. Without --llm the evidence is quoted."""
+    from langchain_mmrag.chains import create_rag_chain
+    from langchain_mmrag.retrievers import MultimodalRetriever
+
+    query = _query(question, image)
+    chat = None if llm is None else _chat_model(llm)
+    opened = open_collection(store, collection, model=_model(model, checkpoint))
+    chain = create_rag_chain(MultimodalRetriever(store=opened, k=k, modality=modality), chat)
+    answer, documents = _stream(chain, query, llm, quiet=as_json)
+    hits = [(document, None) for document in documents]
+    if as_json:
+        _print_json({"question": question, "image": image, "answer": answer, "hits": console.hit_rows(hits)})
+    elif llm is not None:
+        console.print_sources(documents)
+    _write_html(html, query, hits, answer=answer)
+
+
+@app.command()
+def classify(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)],
+    *,
+    labels: Annotated[str, typer.Option(help="What they may show, separated by commas.")],
+    template: Annotated[
+        list[str] | None, typer.Option(help='Text with {} for the label, such as "a photo of a {}".')
+    ] = None,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what pictures show, out of a few labels, without training."""
+    from langchain_mmrag.zero_shot import ZeroShotClassifier
+
+    names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
+    if len(names) < 2:  # noqa: PLR2004
+        _misused("--labels", "give two labels or more, separated by commas")
+    if any("{}" not in text for text in template or ()):
+        _misused("--template", "the text needs {} where the label goes")
+    embeddings = (_model(model, checkpoint) or ModelName(DEFAULT_MODEL)).load()
+    classifier = ZeroShotClassifier(embeddings, names, **({"templates": template} if template else {}))
+    paths, failed = _readable_pictures(images)
+    scores = classifier.classify(paths) if paths else []
+    if as_json:
+        rows = [{"source": path, "scores": row} for path, row in zip(paths, scores, strict=True)]
+        _print_json({"images": rows, "failed": [failure._asdict() for failure in failed]})
+    else:
+        console.print_classes(paths, scores)
+        console.print_failures([failure.reason for failure in failed])
+    if not paths:
+        raise typer.Exit(1)
+
+
+def _model(name: str | None, checkpoint: str | None) -> ModelName | None:
+    if name is None and checkpoint is not None:
+        _misused("--checkpoint", "name the model too, with --model")
+    return None if name is None else ModelName(name, checkpoint)
+
+
+def _query(text: str | None, image: str | None) -> Query:
+    from langchain_mmrag.queries import Query
+
+    if not (text or "").strip() and image is None:
+        _misused("TEXT", "give words to look for, a picture with --image, or both")
+    return Query(text=text or None, image=image)
+
+
+def _chat_model(name: str) -> BaseChatModel:
+    from langchain_mmrag._extras import require
+
+    chat_models = require("langchain.chat_models", extra="agents")
+    try:
+        model: BaseChatModel = chat_models.init_chat_model(name)
+    except (ImportError, ValueError) as error:  # its package is missing; no such provider; no key
+        msg = f"cannot use --llm {name}: {error}"
+        raise MMRAGError(msg) from error
+    return model
+
+
+def _stream(
+    chain: Runnable[Any, dict[str, Any]], query: Query, llm: str | None, *, quiet: bool
+) -> tuple[str, list[Document]]:
+    """Run the chain, printing the answer as it comes unless `quiet`; returns it and what it cites."""
+    answer, documents = "", list[Any]()
+    try:
+        for part in chain.stream({"input": query}):
+            documents = part.get("context", documents)
+            answer += part.get("answer", "")
+            if not quiet:
+                typer.echo(part.get("answer", ""), nl=False)
+    except MMRAGError:
+        raise
+    except Exception as error:
+        if llm is None:
+            raise
+        # no key, no network, no such model: every provider has its own errors, without a common base
+        msg = f"{llm} did not answer: {type(error).__name__}: {error}"
+        raise MMRAGError(msg) from error
+    if not quiet:
+        typer.echo("")
+    return answer, documents
+
+
+def _readable_pictures(paths: Sequence[Path]) -> tuple[list[str], list[Failed]]:
+    """Pictures named or in the folders named, and those that cannot be read."""
+    from langchain_mmrag.document_loaders.directory import LoadFailure, find_files, kind_of
+    from langchain_mmrag.indexing import Failed
+    from langchain_mmrag.media import image_facts
+
+    failures: list[LoadFailure] = []
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = find_files(path, on_failure=failures.append)
+            files += [file for file in found if (kind := kind_of(file)) and kind.modality == "image"]
+        else:
+            files.append(path)
+    readable: list[str] = []
+    for path in dict.fromkeys(files):
+        try:
+            image_facts(path)
+        except LoadError as error:
+            failures.append(LoadFailure(str(path), error))
+        else:
+            readable.append(str(path))
+    return readable, [Failed(failure.source, str(failure.error)) for failure in failures]
+
+
+def _write_html(
+    path: Path | None,
+    query: Query,
+    hits: Sequence[tuple[Document, float | None]],
+    *,
+    answer: str = "",
+) -> None:
+    if path is None:
+        return
+    from langchain_mmrag.display import hits_html
+
+    try:
+        path.write_text(hits_html(query, hits, answer=answer), encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise MMRAGError(msg) from error
+    typer.echo(f"Page of the hits: {path}", err=True)
+
+
+def _print_json(row: dict[str, Any]) -> None:
+    typer.echo(json.dumps(row, indent=2, ensure_ascii=False))
+
+
+def _misused(parameter: str, message: str) -> NoReturn:
+    raise typer.BadParameter(message, param_hint=parameter)
