@@ -24,10 +24,10 @@ def similarity_matrix(
 class ZeroShotClassifier:
     """Tells pictures apart by the names of what they may show.
 
-    Each label is put into each template; the unit vectors of these texts are averaged into one vector per label,
-    once ("Learning Transferable Visual Models From Natural Language Supervision", section 3.1.4: an ensemble in
-    the space of embeddings, not of probabilities). A picture's probabilities are the softmax over labels of its
-    cosines times the model's own learned scale.
+    Each label is put into each template; the unit vectors of these texts are averaged into one vector per
+    label ("Learning Transferable Visual Models From Natural Language Supervision", section 3.1.4: an ensemble
+    in the space of embeddings, not of probabilities). The probabilities of a picture are the softmax of its
+    cosines, times the scale the model has learned.
 
     Args:
         embeddings: Embeds both texts and images.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from langchain_mmrag.errors import ModelUnavailableError
 
@@ -28,10 +29,11 @@ def fetch(
         ModelUnavailableError: If none is cached and the hub cannot be reached or has none of them.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    place: dict[str, Any] = {"cache_dir": cache_dir, "revision": revision}
     for name in names:
-        cached = try_to_load_from_cache(repo, name, cache_dir=cache_dir, revision=revision)
+        cached = try_to_load_from_cache(repo, name, **place)
         if isinstance(cached, str):
             return Path(cached)
     obstacle = _obstacle()
@@ -40,10 +42,10 @@ def fetch(
         raise ModelUnavailableError(msg)
     for name in names:
         try:
-            return Path(hf_hub_download(repo, name, cache_dir=cache_dir, revision=revision))
-        except EntryNotFoundError:
-            continue
-        except (OSError, ValueError, RuntimeError) as error:  # connection lost, disk full, no such repository
+            return Path(hf_hub_download(repo, name, **place))
+        except Exception as error:  # each version of the hub's client lets another HTTP library's errors out
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                continue
             reason = str(error).strip().splitlines() or [type(error).__name__]
             msg = f"{repo}: {name} could not be downloaded ({reason[0]}). {WHAT_TO_DO}"
             raise ModelUnavailableError(msg) from error
@@ -56,17 +58,16 @@ def _obstacle() -> str | None:
 
     Asked in a thread, because looking up a name may block far beyond any timeout given to a connection.
     """
-    from huggingface_hub import constants, get_session
+    import httpx
+    from huggingface_hub import constants
 
     if constants.is_offline_mode():
         return "the environment asks for offline mode (HF_HUB_OFFLINE)"
     reasons = ["it did not answer in time"]
 
     def probe() -> None:
-        import httpx
-
         try:
-            get_session().head(constants.ENDPOINT, timeout=_PROBE_S)
+            httpx.head(constants.ENDPOINT, timeout=_PROBE_S)
         except (httpx.HTTPError, OSError, RuntimeError) as error:  # RuntimeError: sockets are forbidden
             reasons[0] = str(error) or type(error).__name__
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,18 @@ _WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
+)
+# What open_clip and torch raise on a file that is damaged or of another model; open_clip asserts in places.
+_LOAD_FAULTS = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
 )
 _VOCABULARY = 49408  # of CLIP's own merges file, open_clip's default
 
@@ -69,7 +82,7 @@ class Blueprint:
     def config_digest(self) -> str:
         """Digest of all that shapes a vector beside the weights."""
         text_cfg = {k: v for k, v in self.model_cfg["text_cfg"].items() if k != "tokenizer_kwargs"}
-        return digest(
+        return _digest(
             json.dumps([self.model_cfg | {"text_cfg": text_cfg}, self.preprocess_cfg], sort_keys=True)
         )
 
@@ -113,6 +126,11 @@ def import_open_clip() -> Any:
     return open_clip
 
 
+def has_tiny() -> bool:
+    """Whether the embedded model is part of this installation."""
+    return (TINY_FOLDER / _CONFIG).is_file()
+
+
 def find_model(name: str, checkpoint: str | None, cache_dir: str | None) -> Blueprint:
     """Look a model up; reads its configuration, not its weights.
 
@@ -121,6 +139,9 @@ def find_model(name: str, checkpoint: str | None, cache_dir: str | None) -> Blue
         ModelUnavailableError: If a folder or repository is missing or broken.
     """
     if name == TINY:
+        if not has_tiny():
+            msg = f"{TINY} is missing from this installation: pip install --force-reinstall langchain-mmrag"
+            raise ModelUnavailableError(msg)
         return _in_folder(name, TINY_FOLDER)
     if name.startswith(LOCAL):
         return _in_folder(name, Path(name.removeprefix(LOCAL)).expanduser())
@@ -213,16 +234,7 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
         model, _, preprocess = open_clip.create_model_and_transforms(
             **source, precision=precision, device=device
         )
-    except (
-        SafetensorError,
-        UnpicklingError,
-        EOFError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:
+    except (SafetensorError, *_LOAD_FAULTS) as error:
         msg = (
             f"{blueprint.name}: the weights in {weights} could not be loaded ({_first_line(error)}). "
             "The file is damaged or belongs to another model: fetch it again, or name the model it belongs to"
@@ -300,9 +312,10 @@ def _check_vocabulary(tokenizer: Any, rows: int, name: str) -> None:
 def _warn_of_activation(
     name: str, checkpoint: str | None, model_cfg: Mapping[str, Any], tag: Mapping[str, Any]
 ) -> None:
-    if bool(model_cfg.get("quick_gelu")) == bool(tag.get("quick_gelu")):
-        return
     better = f"{name}-quickgelu" if tag.get("quick_gelu") else name.removesuffix("-quickgelu")
+    other = import_open_clip().get_model_config(better)
+    if bool(model_cfg.get("quick_gelu")) == bool(tag.get("quick_gelu")) or better == name or other is None:
+        return
     warnings.warn(
         f"the weights {checkpoint!r} were trained with another activation than {name!r} has, which makes the "
         f"vectors worse; use model_name={better!r} unless old vectors have to be matched",
@@ -338,9 +351,13 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:300]
 
 
-def digest(content: str) -> str:
-    """A short digest of a text."""
+def _digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def shape_digest(*parts: object) -> str:
+    """A short digest of what objects say of themselves, less the addresses they happen to have in memory."""
+    return _digest(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(parts)))
 
 
 def _file_digest(path: Path) -> str:

@@ -135,7 +135,7 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         """Every model with trained weights that can be asked for by name, the embedded one first."""
         open_clip = models.import_open_clip()
         tiny = []
-        if models.TINY_FOLDER.is_dir():
+        if models.has_tiny():
             tiny = [ModelInfo(models.TINY, None, models.find_model(models.TINY, None, None).dimension)]
         return tiny + [
             ModelInfo(name, tag, int(open_clip.get_model_config(name)["embed_dim"]))
@@ -154,11 +154,11 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         model, preprocess, tokenizer = self._given
         if model is not None:
             loaded = self._ready()
-            shaped = models.digest(repr(loaded.preprocess))
+            shaped = models.shape_digest(loaded.preprocess)
             return f"open_clip:state-{models.state_digest(loaded.model)}:{self.dimension}:{shaped}"
         named = self._found().fingerprint
-        custom = [repr(part) for part in (preprocess, tokenizer) if part is not None]
-        return f"{named}:{models.digest(' '.join(custom))}" if custom else named
+        custom = [part for part in (preprocess, tokenizer) if part is not None]
+        return f"{named}:{models.shape_digest(*custom)}" if custom else named
 
     @property
     def dimension(self) -> int:
