@@ -60,7 +60,7 @@ _TAGS: dict[Modality, str] = {
     "audio": "transcript",
     "image": "caption",
 }
-_TAG_OPENING = re.compile(r"<(?=\s*/?\s*(?:passage|table|transcript|caption|ocr_text)\b)", re.IGNORECASE)
+_TAG_OPENING = re.compile(r"<(?=[^\w<>]*(?:passage|table|transcript|caption|ocr_text))", re.IGNORECASE)
 _LABEL_CHARS = 160
 _URL = re.compile(r"https?://(?:[^/?#]*@)?([^?#]*)", re.IGNORECASE)
 

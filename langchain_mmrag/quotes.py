@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 QUOTE_CHARS = 300
 _QUOTES_PER_PASSAGE = 2
 _UNIT_START = re.compile(r"$|[>#|]|[-*+•]\s|\d{1,2}[.)]\s")
-_LIST_MARK = re.compile(r"(?:(?:[-*+•>]|#+|\d{1,2}[.)])\s+)+")
+_LIST_MARK = re.compile(r"^(?:(?:[-*+•>]|#+|\d{1,2}[.)])\s+)+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])")  # noqa: RUF001 (full-width marks end sentences)
 _UNSPACED_SCRIPTS = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 _PLURAL_S = re.compile(r"(?<=[a-z]{2}[a-rt-z])s$")
@@ -54,7 +54,7 @@ def _best(scored: Sequence[tuple[float, str]]) -> list[str]:
 
 
 def sentences_of(text: str) -> list[str]:
-    """What can be quoted of Markdown or plain text: sentences, list items, table rows; 300 characters each."""
+    """What can be quoted of Markdown or plain text: sentences, list items, rows; up to 300 characters."""
     sentences = (sentence for unit in _units(text) for sentence in _SENTENCE_END.split(unit))
     pieces = (piece for sentence in sentences for piece in textwrap.wrap(sentence, QUOTE_CHARS))
     return [piece for piece in pieces if any(char.isalnum() for char in piece)]
