@@ -134,7 +134,10 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
         except LoadError:
             raise
         except Image.DecompressionBombError as error:
-            msg = f"{name}: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+            msg = (
+                f"{name} has more pixels than Pillow opens ({error}) If you trust it, "
+                "raise PIL.Image.MAX_IMAGE_PIXELS beside MediaPolicy.max_pixels"
+            )
             raise UnsafeSourceError(msg) from error
         except Exception as error:  # hostile bytes make Pillow raise nearly every kind there is
             msg = f"{name} is a broken or cut-off {image_format.name} file ({_reason(error)})"
@@ -217,8 +220,9 @@ def _convert(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     clear = image.convert("RGBA")
-    white = Image.new("RGBA", clear.size, "white")
-    return Image.alpha_composite(white, clear).convert("RGB")
+    page = Image.new("RGB", clear.size, "white")
+    page.paste(clear, mask=clear)
+    return page
 
 
 def _from_wide_gray(image: Image.Image) -> Image.Image:

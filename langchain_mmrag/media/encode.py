@@ -18,6 +18,7 @@ from langchain_mmrag.types import ImageInput
 _QUALITIES = (90, 80, 70, 55, 40)
 _FEW_COLOURS = 1024
 _ICON_PIXELS = 64 * 64
+_JPEG_SIDE = 65_500  # libjpeg's limit
 _LEAST_BYTES = 1024  # a JPEG of one pixel takes some 600
 _PROMPT_FORMATS = {JPEG, PNG, GIF, WEBP}
 _PLAIN_MODES = {"1", "L", "P", "RGB"}
@@ -47,7 +48,7 @@ def encode_image(
 def _encode(image: Image.Image, max_side: int, max_bytes: int) -> tuple[bytes, str]:
     _check_limits(max_side, max_bytes)
     while True:
-        image = _shrink(image, max_side)
+        image = _shrink(image, min(max_side, _JPEG_SIDE))
         for encoded, mime_type in _encodings(image):
             if len(encoded) <= max_bytes:
                 return encoded, mime_type

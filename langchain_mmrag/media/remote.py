@@ -50,12 +50,12 @@ def fetch(url: str, policy: MediaPolicy) -> bytes:
         raise UnsafeSourceError(msg)
     backend = _CheckedBackend(name, policy)
     with _translated(name, policy), _pool(backend) as pool:
-        target = _parse(url, None)
+        target = _parse(url, name)
         for _ in range(policy.max_redirects + 1):
             with pool.stream("GET", _core_url(target), headers=_HEADERS) as response:
                 if response.status not in _REDIRECTS:
                     return _body(response, name, policy)
-                target = _parse(_location(response, name), target)
+                target = _parse(_location(response, name), name, target)
     msg = f"{name} redirects more than {policy.max_redirects} times (MediaPolicy.max_redirects)"
     raise UnsafeSourceError(msg)
 
@@ -71,21 +71,22 @@ def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()  # reading the certificates takes longer than many a download
 
 
-def _parse(text: str, base: httpx.URL | None) -> httpx.URL:
+def _parse(text: str, name: str, base: httpx.URL | None = None) -> httpx.URL:
+    """The URL `text` spells, as a redirect from `base` if there is one; `name` is what was asked for."""
+    subject = name if base is None else f"{name}: its redirect to {describe_source(text)}"
     try:
         url = httpx.URL(text) if base is None else base.join(text)
-    except httpx.InvalidURL as error:
-        msg = f"{describe_source(text)} is not a valid URL: {error}"
+    except (httpx.InvalidURL, ValueError) as error:
+        msg = f"{subject} is not a valid URL: {error}"
         raise LoadError(msg) from error
-    shown = describe_source(str(url))
     if url.scheme not in {"http", "https"}:
-        msg = f"{shown}: redirected to {url.scheme or 'nothing'}; only http and https are followed"
+        msg = f"{subject} is not followed: only http and https are"
         raise UnsafeSourceError(msg)
     if url.userinfo:
-        msg = f"{shown} carries a user name or password: download it yourself and pass the bytes"
+        msg = f"{subject} carries a user name or password: download it yourself and pass the bytes"
         raise UnsafeSourceError(msg)
-    if not url.host:
-        msg = f"{shown} names no host: write http://host/path"
+    if not url.raw_host:
+        msg = f"{subject} names no host: write http://host/path"
         raise LoadError(msg)
     return url
 
@@ -131,6 +132,8 @@ def _body(response: httpcore.Response, name: str, policy: MediaPolicy) -> bytes:
 def _translated(name: str, policy: MediaPolicy) -> Iterator[None]:
     try:
         yield
+    except LoadError:  # one of its kinds is an OSError too
+        raise
     except httpcore.TimeoutException as error:
         msg = f"{name} was not there within {policy.timeout_s:g} s (MediaPolicy.timeout_s)"
         raise LoadError(msg) from error

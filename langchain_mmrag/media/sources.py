@@ -65,7 +65,11 @@ def _read_text(text: str, policy: MediaPolicy) -> bytes:
 
 
 def _path_of_file_url(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        msg = f"{describe_source(url)} is not a valid URL: {error}"
+        raise LoadError(msg) from error
     if parts.netloc.lower() not in {"", "localhost"}:
         msg = f"{describe_source(url)} names another computer: use file:///path for a local file"
         raise UnsafeSourceError(msg)
