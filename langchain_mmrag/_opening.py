@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from langchain_mmrag._record import EMBEDDING
 from langchain_mmrag.errors import StoreError
 
 if TYPE_CHECKING:
@@ -88,4 +89,10 @@ def recorded_model(metadata: dict[str, Any]) -> ModelName | None:
     """The model a collection was made with, if it says so."""
     if name := metadata.get(_MODEL):
         return ModelName(str(name), str(metadata.get(_CHECKPOINT, "")) or None)
+    # made in Python: the fingerprint of a model asked for by name is open_clip:name:weights:dimension:digest
+    match str(metadata.get(EMBEDDING, "")).split(":"):
+        case ["open_clip", name, weights, _, _] if not weights.startswith("sha256-"):
+            return ModelName(name, weights)
+        case ["open_clip", "mmrag-tiny", *_]:
+            return ModelName("mmrag-tiny")
     return None

@@ -79,7 +79,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the pictures and notes go.")] = Path("mmrag_demo"),
 ) -> None:
     """Draw a small town's pictures, index them with its notes, and ask. Needs no network and no key."""
-    from langchain_mmrag.demo import run_demo
+    from langchain_mmrag.demo.show import run_demo
 
     run_demo(folder, say=typer.echo)
 

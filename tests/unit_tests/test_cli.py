@@ -1,0 +1,303 @@
+"""The command, as people and scripts use it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from langchain_core.language_models import FakeListChatModel
+from PIL import Image
+from typer.testing import CliRunner
+
+from langchain_mmrag import cli
+from langchain_mmrag.errors import EmbeddingMismatchError, MMRAGError, StoreError
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory) -> Path:
+    """A folder of two pictures and a note, and beside it an empty place for the store."""
+    root = tmp_path_factory.mktemp("cli") / "town"
+    root.mkdir()
+    for color in ("red", "blue"):
+        Image.new("RGB", (40, 30), color).save(root / f"{color}.png")
+    (root / "boats.md").write_text("# Boats\nThe red ferry leaves at noon.\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tiny_clip_dir) -> str:
+    return f"local-dir:{tiny_clip_dir}"
+
+
+@pytest.fixture(scope="module")
+def store(town, model) -> str:
+    """A store the town is indexed in."""
+    folder = str(town.parent / "mm_store")
+    result = CliRunner().invoke(cli.app, ["index", str(town), "--store", folder, "--model", model])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def run(*arguments: str) -> "object":
+    """Run a command that is expected to work; returns its result."""
+    result = CliRunner().invoke(cli.app, list(map(str, arguments)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def run_main(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
+    """Exit status and stderr of the command as it is started from a shell."""
+    monkeypatch.setattr(sys, "argv", ["mmrag", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code or 0, capsys.readouterr().err
+
+
+# help
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['mmrag', 'index', '--help']\n"
+        "from langchain_mmrag.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'chromadb', 'open_clip', 'langchain_core', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Index pictures and text files" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_every_command_has_help():
+    listed = run("--help").output
+    for command in ("demo", "index", "search", "ask", "classify"):
+        assert command in listed
+        assert run(command, "--help").exit_code == 0
+
+
+# index
+
+
+def test_index_says_what_it_did_and_skips_what_is_unchanged(tmp_path, town, model):
+    store = tmp_path / "s"
+    first = run("index", town, "--store", store, "--model", model)
+    assert f"{store}: 3 added, 0 updated, 0 skipped, 0 deleted, 0 failed" in first.stdout
+    again = run("index", town, "--store", store)
+    assert "0 added, 0 updated, 3 skipped, 0 deleted, 0 failed" in again.stdout
+
+
+def test_index_prints_json(tmp_path, town, model):
+    (tmp_path / "bad.png").write_text("no picture")
+    result = run("index", town, tmp_path / "bad.png", "--store", tmp_path / "s", "--model", model, "--json")
+    row = json.loads(result.stdout)
+    assert (row["added"], row["skipped"], row["ignored"]) == (3, 0, {})
+    assert [failure["source"] for failure in row["failed"]] == [str(tmp_path / "bad.png")]
+
+
+def test_index_reports_bad_files_and_still_succeeds_where_some_could_be_read(tmp_path, model):
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "clip.mp4").write_bytes(b"\0")
+    result = run("index", tmp_path, "--store", tmp_path / "s", "--model", model)
+    assert result.exit_code == 0
+    assert "1 added" in result.stdout
+    assert "1 failed" in result.stdout
+    assert "other kinds: .mp4 1" in result.stdout
+    assert "bad.png" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_index_fails_where_nothing_could_be_read(tmp_path, model, name):
+    (tmp_path / "empty").mkdir()
+    result = run("index", tmp_path / name, "--store", tmp_path / "s", "--model", model)
+    assert result.exit_code == 1
+    assert "nothing could be read" in result.stderr
+
+
+def test_an_interrupted_index_says_how_to_go_on(tmp_path, town, model, monkeypatch):
+    def interrupt(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langchain_mmrag.indexing.index_paths", interrupt)
+    result = run("index", town, "--store", tmp_path / "s", "--model", model)
+    assert result.exit_code == 130
+    assert "the same command goes on from here" in result.stderr
+
+
+# search
+
+
+def test_search_shows_rank_score_kind_place_and_text(store, town, monkeypatch):
+    monkeypatch.chdir(town.parent)
+    lines = run("search", "ferry", "--store", store, "-k", "3").stdout.splitlines()
+    hits = [line for line in lines if line[:2].strip().isdigit()]
+    assert len(hits) == 3
+    assert sorted(line.split()[2] for line in hits) == ["passage", "picture", "picture"]
+    assert sorted(line.split()[3] for line in hits) == ["town/blue.png", "town/boats.md", "town/red.png"]
+    assert "Boats The red ferry leaves at noon." in "\n".join(lines)
+
+
+def test_search_by_picture_finds_the_picture_itself(store, town):
+    result = run(
+        "search", "--image", town / "red.png", "--modality", "image", "-k", "1", "--store", store, "--json"
+    )
+    (hit,) = json.loads(result.stdout)["hits"]
+    assert hit["source"] == str(town / "red.png")
+    assert hit["modality"] == "image"
+    assert isinstance(hit["score"], float)
+
+
+def test_search_uses_the_model_the_collection_was_made_with(store):
+    assert run("search", "ferry", "--store", store).exit_code == 0
+
+
+def test_search_writes_a_page(store, tmp_path):
+    page = tmp_path / "hits.html"
+    result = run("search", "ferry", "--store", store, "--html", page)
+    assert str(page) in result.stderr
+    html = page.read_text()
+    assert html.count('<img src="data:image/') == 2
+    assert "The red ferry leaves at noon." in html
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search"], "give words to look for"),
+        (["search", " "], "give words to look for"),
+        (["ask"], "give words to look for"),
+        (["search", "x", "-k", "0"], "-k"),
+        (["search", "x", "--modality", "smell"], "smell"),
+        (["search", "x", "--checkpoint", "y"], "name the model too"),
+        (["classify", "x.png", "--labels", "one"], "two labels or more"),
+        (["classify", "x.png", "--labels", "a,b", "--template", "a photo"], "needs {}"),
+        (["fly"], "No such command"),
+    ],
+)
+def test_misuse_is_explained_and_exits_with_two(arguments, says):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert says in " ".join(result.stderr.replace("│", " ").split())
+
+
+# ask
+
+
+def test_ask_without_a_model_quotes_the_evidence(store):
+    result = run("ask", "When does the ferry leave?", "--store", store)
+    assert "The red ferry leaves at noon." in result.stdout
+    assert "[1]" in result.stdout
+    assert "--llm" in result.stdout
+
+
+def test_ask_prints_json(store):
+    row = json.loads(run("ask", "When does the ferry leave?", "--store", store, "--json").stdout)
+    assert row["question"] == "When does the ferry leave?"
+    assert "The red ferry leaves at noon." in row["answer"]
+    assert len(row["hits"]) == 3
+    assert row["hits"][0]["score"] is None
+
+
+def test_ask_with_a_picture_and_a_page(store, town, tmp_path):
+    page = tmp_path / "answer.html"
+    result = run("ask", "What is this?", "--image", town / "red.png", "--store", store, "--html", page)
+    assert result.exit_code == 0
+    assert "What is this?" in page.read_text()
+
+
+def test_ask_hands_the_evidence_to_a_chat_model(store, monkeypatch):
+    asked = []
+
+    def init_chat_model(name):
+        asked.append(name)
+        return FakeListChatModel(responses=["At noon [1]."])
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", init_chat_model)
+    result = run("ask", "When does the ferry leave?", "--llm", "openai:any", "--store", store)
+    assert asked == ["openai:any"]
+    assert result.stdout.startswith("At noon [1].\n")
+    assert "Sources:\n[1] " in result.stdout
+
+
+def test_a_chat_model_nobody_knows_is_one_line(store, monkeypatch, capsys):
+    code, stderr = run_main(monkeypatch, capsys, "ask", "x", "--llm", "nobody:x", "--store", store)
+    assert code == 1
+    assert stderr.startswith("mmrag: cannot use --llm nobody:x: ")
+    assert stderr.count("\n") == 1
+
+
+def test_a_chat_model_that_fails_is_one_line(store, monkeypatch, capsys):
+    class Failing(FakeListChatModel):
+        def _stream(self, *_arguments, **_options):
+            msg = "401: no such\nkey"
+            raise RuntimeError(msg)
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda _name: Failing(responses=["x"]))
+    code, stderr = run_main(monkeypatch, capsys, "ask", "x", "--llm", "openai:any", "--store", store)
+    assert (code, stderr) == (1, "mmrag: openai:any did not answer: RuntimeError: 401: no such key\n")
+
+
+# classify
+
+
+def test_classify_names_the_likeliest_label_of_each_picture(town, model):
+    arguments = ("classify", town, "--labels", "a red field, a blue field", "--model", model)
+    rows = json.loads(run(*arguments, "--json").stdout)["images"]
+    assert [Path(row["source"]).name for row in rows] == ["blue.png", "red.png"]
+    for row in rows:
+        assert set(row["scores"]) == {"a red field", "a blue field"}
+        assert sum(row["scores"].values()) == pytest.approx(1)
+    best = max(rows[0]["scores"], key=rows[0]["scores"].get)
+    assert run(*arguments).stdout.splitlines()[0].startswith(best)
+
+
+def test_classify_reports_what_is_no_picture(town, model, tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    result = run("classify", tmp_path / "bad.png", "--labels", "a,b", "--model", model)
+    assert result.exit_code == 1
+    assert "bad.png" in result.stderr
+
+
+# errors
+
+
+def test_a_store_that_is_not_there_is_one_line_and_is_not_made(tmp_path, monkeypatch, capsys):
+    code, stderr = run_main(monkeypatch, capsys, "search", "x", "--store", tmp_path / "none")
+    assert code == 1
+    assert stderr.startswith("mmrag: there is no collection 'langchain' in ")
+    assert "mmrag index PATHS" in stderr
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_collection_that_is_not_there_is_refused(store):
+    with pytest.raises(StoreError, match="no collection 'other'"):
+        run("search", "x", "--store", store, "--collection", "other")
+
+
+def test_another_model_than_the_collections_is_refused(store, tmp_path):
+    from tests.conftest import save_clip
+
+    other = save_clip(tmp_path / "other", seed=1)
+    with pytest.raises(EmbeddingMismatchError):
+        run("search", "x", "--store", store, "--model", f"local-dir:{other}")
+
+
+def test_an_unknown_model_is_one_line(store, town, tmp_path, monkeypatch, capsys):
+    code, stderr = run_main(monkeypatch, capsys, "index", town, "--store", tmp_path, "--model", "ViT-Z-99")
+    assert code == 1
+    assert "ViT-Z-99" in stderr
+    assert stderr.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_written_is_an_error(store, tmp_path):
+    with pytest.raises(MMRAGError, match="cannot write"):
+        run("search", "ferry", "--store", store, "--html", tmp_path / "no" / "folder" / "hits.html")
+
+
+def test_a_picture_to_ask_with_that_is_missing_is_an_error(store):
+    with pytest.raises(MMRAGError, match=r"gone\.png"):
+        run("search", "--image", "gone.png", "--store", store)
