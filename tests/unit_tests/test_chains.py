@@ -260,15 +260,18 @@ def test_the_media_policy_holds_for_the_prompt(shelf, tmp_path):
     assert "the media policy forbids opening it" in llm.calls[0][-1].content
 
 
-def test_the_policy_of_the_retrievers_store_is_the_default(tmp_path):
+def test_the_policy_of_the_retrievers_store_is_the_default(shelf, tmp_path):
     class Store:
-        media_policy = MediaPolicy(roots=(tmp_path,))
+        media_policy = MediaPolicy(roots=(tmp_path / "notes",))
 
     class StoreRetriever(ShelfRetriever):
         store: object = Store()
 
     assert media_policy_of(StoreRetriever(documents=[])) is Store.media_policy
     assert media_policy_of(ShelfRetriever(documents=[])) is DEFAULT_POLICY
+    llm = model("yes")
+    create_rag_chain(StoreRetriever(documents=shelf.documents), llm).invoke(QUESTION)
+    assert "the media policy forbids opening it" in llm.calls[0][-1].content
 
 
 # --- without a model, without a find ---------------------------------------------------------------------

@@ -102,9 +102,16 @@ def test_max_images_bounds_the_pictures_of_one_message(tmp_path):
 
 
 def test_the_media_policy_holds(documents, tmp_path):
-    policy = MediaPolicy(roots=(tmp_path / "elsewhere",))
-    message = call(create_search_tool(ShelfRetriever(documents=documents), media_policy=policy), query="sea")
-    assert "the media policy forbids opening it" in message.content
+    class Store:
+        media_policy = MediaPolicy(roots=(tmp_path / "elsewhere",))
+
+    class StoreRetriever(ShelfRetriever):
+        store: object = Store()
+
+    given = create_search_tool(ShelfRetriever(documents=documents), media_policy=Store.media_policy)
+    by_store = create_search_tool(StoreRetriever(documents=documents))
+    for tool in (given, by_store):
+        assert "the media policy forbids opening it" in call(tool, query="sea").content
 
 
 def test_no_picture_data_in_artifact_or_repr(tool):
