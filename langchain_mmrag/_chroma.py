@@ -1,0 +1,145 @@
+"""What Chroma asks of filters and metadata, and what comes back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from chromadb.base_types import SparseVector
+from langchain_core.documents import Document
+
+from langchain_mmrag.ranking import FloatArray, Side
+from langchain_mmrag.types import MODALITY, Modality
+
+Where = dict[str, Any]
+
+_TYPE = "type"  # the older spelling of `modality`
+_SCALARS = (str, int, float, bool)
+_IS_IMAGE: Where = {"$or": [{MODALITY: "image"}, {_TYPE: "image"}]}
+_IS_NO_IMAGE: Where = {"$and": [{MODALITY: {"$ne": "image"}}, {_TYPE: {"$ne": "image"}}]}
+_IS_TEXT: Where = {
+    "$and": [{MODALITY: {"$nin": ["image", "table", "video", "audio"]}}, {_TYPE: {"$ne": "image"}}]
+}
+
+
+def side_of(modality: Modality) -> Side:
+    """Which encoder makes the vectors of a modality: tables and transcripts are read as text."""
+    return "image" if modality == "image" else "text"
+
+
+def where(*conditions: Mapping[str, Any] | None) -> Where | None:
+    """All of the conditions in the one form Chroma takes; `None` for no condition.
+
+    Several keys in one mapping mean all of them, and so do several operators on one key.
+    """
+    parts = [part for condition in conditions for part in _single_conditions(condition or {})]
+    return {"$and": parts} if len(parts) > 1 else next(iter(parts), None)
+
+
+def _single_conditions(condition: Mapping[str, Any]) -> Iterable[Where]:
+    for key, value in condition.items():
+        if key in {"$and", "$or"} and isinstance(value, Iterable):
+            parts = [part for part in map(where, value) if part is not None]
+            if len(parts) > 1:
+                yield {key: parts}
+            else:
+                yield from parts
+        elif isinstance(value, Mapping) and len(value) > 1:
+            yield from ({key: {operator: operand}} for operator, operand in value.items())
+        else:
+            yield {key: value}
+
+
+def of_modality(modality: Modality | None) -> Where | None:
+    """The condition that a document is of a modality; no `modality` in its metadata means text."""
+    if modality is None:
+        return None
+    if modality in {"image", "text"}:
+        return _IS_IMAGE if modality == "image" else _IS_TEXT
+    return {MODALITY: modality}
+
+
+def of_side(side: Side) -> Where:
+    """The condition that a document's vector is of one encoder."""
+    return _IS_IMAGE if side == "image" else _IS_NO_IMAGE
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A document that was found.
+
+    Attributes:
+        document: With its id.
+        vector: As it is stored [d].
+        distance: From the query, in the collection's space; lower is nearer.
+    """
+
+    document: Document
+    vector: FloatArray
+    distance: float
+
+    @property
+    def id(self) -> str:
+        """Of the document."""
+        return str(self.document.id)
+
+
+def document(id_: str, text: str | None, metadata: Mapping[str, Any] | None) -> Document:
+    """A row as a `Document`; Chroma says `None` for text or metadata that other programs left out."""
+    return Document(id=id_, page_content=text or "", metadata=dict(metadata or {}))
+
+
+def hits(found: Mapping[str, Any]) -> list[Hit]:
+    """The answer to a query of one vector, nearest first."""
+    columns = ("ids", "documents", "metadatas", "embeddings", "distances")
+    return [
+        Hit(document(id_, text, metadata), np.asarray(vector, dtype=np.float64), float(distance))
+        for id_, text, metadata, vector, distance in zip(*(found[name][0] for name in columns), strict=True)
+    ]
+
+
+def storable(metadata: Mapping[str, Any] | None, index: int) -> dict[str, Any]:
+    """A copy of `metadata` in types Chroma takes: paths become `str`, NumPy scalars Python ones.
+
+    Raises:
+        ValueError: If a value cannot be stored; the message names the document and the key.
+    """
+    return {key: _storable(value, key, index) for key, value in (metadata or {}).items()}
+
+
+def _storable(value: Any, key: object, index: int) -> Any:
+    if isinstance(value, PathLike):
+        value = fspath(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, tuple | list | np.ndarray):
+        value = [_storable(item, key, index) for item in value]
+    if not isinstance(key, str) or not key or not _is_storable(value):
+        kind = "an empty list" if isinstance(value, list) and not value else type(value).__name__
+        msg = (
+            f"document {index}: metadata[{key!r}] is {kind}, which Chroma does not store. Convert "
+            "it, or leave it out: keys are non-empty str, values str, int, float, bool, or a list of one of these types"
+        )
+        raise ValueError(msg)
+    return value
+
+
+def _is_storable(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], _SCALARS) and len({type(item) for item in value}) == 1
+    return value is None or isinstance(value, (*_SCALARS, SparseVector))
+
+
+def same_length(texts: int, **others: list[Any] | None) -> None:
+    """Refuse columns of different lengths.
+
+    Raises:
+        ValueError: Naming the first that does not have `texts` entries.
+    """
+    for name, values in others.items():
+        if values is not None and len(values) != texts:
+            msg = f"{len(values)} {name} for {texts} documents: give one for each, or none"
+            raise ValueError(msg)

@@ -1,0 +1,140 @@
+"""One face for every embedding: for text only, this package's, and any with `embed_image(uris=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_mmrag._pictures import Picture
+from langchain_mmrag.embeddings.base import ImageFailure, MultimodalEmbeddings
+from langchain_mmrag.errors import EmbeddingError, LoadError, UnsupportedModalityError
+
+Vectors: TypeAlias = NDArray[np.float32]
+
+_MODEL_NAMES = ("model_name", "model", "checkpoint", "model_id")
+_BATCH = 256
+
+
+class Embedder:
+    """Vectors as arrays, of whatever embedding a store was given."""
+
+    def __init__(self, embedding: Any) -> None:
+        self._embedding = embedding
+
+    @property
+    def name(self) -> str:
+        """Tells embeddings apart: their `fingerprint`, else their class and the model it is told to use."""
+        fingerprint = getattr(self._embedding, "fingerprint", None)
+        if isinstance(fingerprint, str):
+            return fingerprint
+        kind = type(self._embedding)
+        models = [getattr(self._embedding, name, None) for name in _MODEL_NAMES]
+        return ":".join(
+            [f"{kind.__module__}.{kind.__qualname__}", *(m for m in models if isinstance(m, str))]
+        )
+
+    @property
+    def opens_files_itself(self) -> bool:
+        """Whether it reads the paths it is given by means of its own, which nothing here holds in check."""
+        return not isinstance(self._embedding, MultimodalEmbeddings)
+
+    def query(self, text: str) -> Vectors:
+        """The vector [d] of a text that is asked for."""
+        vector: Vectors = self._rows([self._embedding.embed_query(text)], 1)[0]
+        return vector
+
+    def texts(self, texts: list[str]) -> Vectors:
+        """The vectors [n, d] of texts that are stored."""
+        if isinstance(self._embedding, MultimodalEmbeddings):
+            return self._embedding.embed_texts_array(texts)
+        return self._rows(self._embedding.embed_documents(texts), len(texts))
+
+    def image(self, picture: Picture) -> Vectors:
+        """The vector [d] of one picture.
+
+        Raises:
+            LoadError: If it cannot be read.
+            UnsupportedModalityError: If the embedding takes no pictures.
+        """
+        vectors, failures = self._batch([picture])
+        if failures:
+            raise failures[0].error
+        vector: Vectors = vectors[0]
+        return vector
+
+    def images(
+        self, pictures: Sequence[Picture], on_failure: Callable[[int, LoadError], None]
+    ) -> dict[int, Vectors]:
+        """The vector [d] of each picture that can be read, by its place in the list.
+
+        Args:
+            pictures: Read one batch at a time.
+            on_failure: Told the place and the error of the others; may raise to stop there.
+
+        Raises:
+            UnsupportedModalityError: If the embedding takes no pictures.
+        """
+        vectors: dict[int, Vectors] = {}
+        for start in range(0, len(pictures), _BATCH):
+            batch = pictures[start : start + _BATCH]
+            found, failures = self._batch(batch)
+            for failure in failures:
+                on_failure(start + failure.index, failure.error)
+            failed = {failure.index for failure in failures}
+            kept = (start + index for index in range(len(batch)) if index not in failed)
+            vectors.update(zip(kept, found, strict=True))
+        return vectors
+
+    def _batch(self, pictures: Sequence[Picture]) -> tuple[Vectors, Sequence[ImageFailure]]:
+        if isinstance(self._embedding, MultimodalEmbeddings):
+            found = self._embedding.embed_images_array(cast("Any", pictures), on_error="skip")
+            return found.vectors, found.failures
+        if not callable(getattr(self._embedding, "embed_image", None)):
+            msg = (
+                f"{type(self._embedding).__name__} embeds text only, and {pictures[0].name} is a picture: "
+                "use an embedding that takes both, such as OpenCLIPEmbeddings"
+            )
+            raise UnsupportedModalityError(msg)
+        failures: list[ImageFailure] = []
+        with ExitStack() as files:
+            uris = list(_as_files(pictures, failures, files))
+            vectors = self._rows(self._embedding.embed_image(uris=uris), len(uris)) if uris else _nothing()
+        return vectors, failures
+
+    def _rows(self, vectors: Any, rows: int) -> Vectors:
+        array = np.asarray(vectors, dtype=np.float32)
+        if array.ndim != 2 or len(array) != rows or not np.isfinite(array).all():  # noqa: PLR2004 - rows, columns
+            msg = (
+                f"{type(self._embedding).__name__} gave an array of shape {array.shape} for {rows} inputs; "
+                f"[{rows}, d] finite numbers were expected"
+            )
+            raise EmbeddingError(msg)
+        return array
+
+
+def _as_files(pictures: Sequence[Picture], failures: list[ImageFailure], files: ExitStack) -> Iterator[str]:
+    """A path of each readable picture; of one without a file, that of a temporary copy."""
+    folder: Path | None = None
+    for index, picture in enumerate(pictures):
+        try:
+            data = picture.read_all()
+        except LoadError as error:
+            failures.append(ImageFailure(index, picture.name, error))
+            continue
+        if picture.is_local:
+            yield str(picture.source)
+            continue
+        folder = folder or Path(files.enter_context(TemporaryDirectory(prefix="mmrag_")))
+        copy = folder / f"{index}{picture.suffix}"
+        copy.write_bytes(data)
+        yield str(copy)
+
+
+def _nothing() -> Vectors:
+    return np.empty((0, 0), dtype=np.float32)

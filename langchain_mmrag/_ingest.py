@@ -1,0 +1,185 @@
+"""From what is added to a store to rows of its collection: all vectors, before any row is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from langchain_mmrag._chroma import storable
+from langchain_mmrag._embedder import Embedder, Vectors
+from langchain_mmrag._pictures import Picture, has_facts
+from langchain_mmrag.errors import EmbeddingError, LoadError
+from langchain_mmrag.media import MediaPolicy, describe_source
+from langchain_mmrag.ranking import Side
+from langchain_mmrag.types import PARENT_ID, SHA256, SOURCE, ImageInput, image_source, modality_of
+
+logger = logging.getLogger(__name__)
+
+OnError: TypeAlias = Literal["raise", "skip"]
+
+_POSITION = ("page", "frame", "start_s", "end_s", "row", "chunk", PARENT_ID)
+
+
+@dataclass
+class Row:
+    """One document on its way in.
+
+    Attributes:
+        index: Its place in the caller's list.
+        id: As given; `None` asks for one made of the content.
+        text: Passage or caption.
+        metadata: In types Chroma takes.
+        picture: What is embedded in place of the text.
+        vector: Of the picture or the text [d].
+    """
+
+    index: int
+    id: str | None
+    text: str
+    metadata: dict[str, Any]
+    picture: Picture | None = None
+    vector: Vectors = field(init=False)
+
+    @property
+    def side(self) -> Side:
+        """Which encoder makes its vector."""
+        return "image" if self.picture else "text"
+
+    def finish(self, folder: Callable[[], Path]) -> str:
+        """Fill in what is known now that the picture was read; returns the id.
+
+        Args:
+            folder: Gives the folder of pictures without an address.
+        """
+        if self.picture is None:
+            self.id = self.id or _text_id(self.text, self.metadata)
+            return self.id
+        given = self.metadata
+        has_address = self.picture.has_address
+        self.metadata = self.picture.described(given, None if has_address else folder())
+        # The folder of pictures without an address may move: it is no part of what they are.
+        address = self.picture.source if has_address else given.get(SOURCE)
+        self.id = self.id or _image_id(self.metadata[SHA256], address, given)
+        return self.id
+
+
+class Intake:
+    """Makes rows of what is added, and decides what becomes of pictures that cannot be read.
+
+    Attributes:
+        embedder: Makes the vectors.
+        policy: What pictures may be opened.
+        on_error: Raise at the first bad picture, or leave each of them out with a warning in the log.
+    """
+
+    def __init__(self, embedder: Embedder, policy: MediaPolicy, on_error: OnError) -> None:
+        if on_error not in {"raise", "skip"}:
+            msg = f"on_error must be 'raise' or 'skip', not {on_error!r}"
+            raise ValueError(msg)
+        self.embedder = embedder
+        self.policy = policy
+        self.on_error = on_error
+
+    def rows(
+        self,
+        texts: Sequence[str],
+        metadatas: Sequence[Mapping[str, Any] | None],
+        ids: Sequence[str | None],
+        images: Sequence[ImageInput | None],
+    ) -> list[Row]:
+        """Pair up the columns a caller gives; `images` are pictures that are given beside the metadata.
+
+        Raises:
+            LoadError: If a picture is forbidden or no picture, naming its place and source.
+            ValueError: If an image document says of no picture, or metadata cannot be stored.
+        """
+        rows = []
+        columns = zip(texts, metadatas, ids, images, strict=True)
+        for index, (text, metadata, id_, image) in enumerate(columns):
+            row = Row(index, id_, text, storable(metadata, index))
+            source = _source_of(row) if image is None else image
+            if source is not None:
+                try:
+                    row.picture = self._picture(source, row.metadata)
+                except LoadError as error:
+                    self._failed(index, describe_source(source), error)
+                    continue
+            rows.append(row)
+        return rows
+
+    def embed(self, rows: Sequence[Row]) -> list[Row]:
+        """Give the rows their vectors; returns those that have one, in their order.
+
+        Raises:
+            LoadError: If a picture cannot be read, naming its place and source.
+            UnsupportedModalityError: If there are pictures and the embedding takes none.
+        """
+        pictured = [row for row in rows if row.picture]
+        written = [row for row in rows if not row.picture]
+        failed = set[int]()
+
+        def on_failure(place: int, error: LoadError) -> None:
+            row = pictured[place]
+            failed.add(row.index)
+            self._failed(row.index, row.picture.name if row.picture else "", error)
+
+        # Pictures first: a bad one should be told of before the time for the texts is spent.
+        found = self.embedder.images([row.picture for row in pictured if row.picture], on_failure)
+        for place, vector in found.items():
+            pictured[place].vector = vector
+        vectors = self.embedder.texts([row.text for row in written]) if written else ()
+        for row, vector in zip(written, vectors, strict=True):
+            row.vector = vector
+        kept = [row for row in rows if row.index not in failed]
+        if len({len(row.vector) for row in kept}) > 1:
+            msg = "the embedding's vectors of texts and of pictures differ in length: they share no space"
+            raise EmbeddingError(msg)
+        return kept
+
+    def _picture(self, source: ImageInput, metadata: dict[str, Any]) -> Picture:
+        # What reads files by its own means must find them checked in full beforehand.
+        wants_facts = self.embedder.opens_files_itself or not has_facts(metadata)
+        return Picture(source, self.policy, wants_facts=wants_facts)
+
+    def _failed(self, index: int, name: str, error: LoadError) -> None:
+        told = str(error) if name in str(error) else f"{name}: {error}"
+        if self.on_error == "raise":
+            located = f"document {index}: {told}"
+            raise type(error)(located) from error
+        logger.warning("skipped document %d: %s", index, told)
+
+
+def _source_of(row: Row) -> str | None:
+    if modality_of(row.metadata) != "image":
+        return None
+    source = image_source(row.metadata)
+    if source is None:
+        msg = (
+            f"document {row.index} is an image but does not say where: put its path or URL into "
+            "metadata['source'] (page_content is for a caption), or use add_images"
+        )
+        raise ValueError(msg)
+    return source
+
+
+# Ids are made of content, so adding twice changes nothing. A text is told by its words and all of its
+# metadata: losing one of two equal passages with different metadata would be worse than keeping both. A
+# picture is told by its bytes and where it is from, so adding it with a better caption replaces the caption.
+
+
+def _text_id(text: str, metadata: Mapping[str, Any]) -> str:
+    return _digest("text", text, sorted(metadata.items()))
+
+
+def _image_id(sha256: str, address: Any, metadata: Mapping[str, Any]) -> str:
+    return _digest("image", sha256, [address, *(metadata.get(key) for key in _POSITION)])
+
+
+def _digest(*parts: Any) -> str:
+    key = json.dumps(parts, ensure_ascii=True, default=str)
+    return hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -1,0 +1,91 @@
+"""What a collection says about the embedding it was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from langchain_mmrag.errors import EmbeddingMismatchError
+
+if TYPE_CHECKING:
+    from chromadb import Collection
+
+EMBEDDING = "mmrag:embedding"
+DIMENSION = "mmrag:dimension"
+
+_INDEX_SETTINGS = "hnsw:"
+
+
+class EmbeddingRecord:
+    """Keeps one embedding's vectors out of a collection that was made with another's.
+
+    Args:
+        collection: Gives the collection with its metadata as they are now: others may have written to it.
+        name: Gives the name of the embedding in use; may have to load its weights.
+    """
+
+    def __init__(self, collection: Callable[[], Collection], name: Callable[[], str]) -> None:
+        self._collection = collection
+        self._name = name
+        self._agreed = False
+
+    def check(self, dimension: int | None) -> None:
+        """Hold the embedding in use against the record, until the two have been found to agree.
+
+        Args:
+            dimension: Of its vectors; `None` as long as there is none.
+
+        Raises:
+            EmbeddingMismatchError: If the collection was made with another embedding, or holds vectors of
+                another length.
+        """
+        if self._agreed:
+            return
+        collection, name = self._collection(), self._name()
+        metadata = collection.metadata or {}
+        made_with = metadata.get(EMBEDDING)
+        stored = metadata.get(DIMENSION) if made_with else None
+        if stored is None and dimension is not None:
+            stored = _stored_dimension(collection)
+        lengths_differ = None not in {stored, dimension} and stored != dimension
+        if lengths_differ or made_with not in {None, name}:
+            raise mismatch(collection.name, _described(made_with, stored), _described(name, dimension))
+        self._agreed = made_with is not None and dimension is not None
+
+    def write(self, dimension: int) -> None:
+        """Check, and put the embedding on record if there is none yet."""
+        self.check(dimension)
+        if self._agreed:
+            return
+        collection = self._collection()
+        metadata: dict[str, Any] = {
+            **(collection.metadata or {}),
+            EMBEDDING: self._name(),
+            DIMENSION: dimension,
+        }
+        # Chroma refuses index settings here, even unchanged ones: they are settled at creation.
+        collection.modify(metadata={k: v for k, v in metadata.items() if not k.startswith(_INDEX_SETTINGS)})
+        self._agreed = True
+
+    def forget(self) -> None:
+        """Look again: the collection is not the one it was."""
+        self._agreed = False
+
+
+def mismatch(collection: str, made_with: str, used_with: str) -> EmbeddingMismatchError:
+    """The error that says what to do about it."""
+    return EmbeddingMismatchError(
+        f"collection {collection!r} was made with {made_with} and is used with {used_with}, whose vectors "
+        "cannot be compared. Open it with the embedding it was made with, choose another collection_name, or "
+        "call reset_collection() and add everything again"
+    )
+
+
+def _described(name: str | None, dimension: int | None) -> str:
+    numbers = f" ({dimension} numbers)" if dimension else ""
+    return f"{name or 'an unnamed embedding'}{numbers}"
+
+
+def _stored_dimension(collection: Collection) -> int | None:
+    vectors = collection.get(limit=1, include=["embeddings"])["embeddings"]
+    return len(vectors[0]) if vectors is not None and len(vectors) else None

@@ -1,0 +1,331 @@
+"""The reading half of `MultimodalChroma`: LangChain's search methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from langchain_chroma import Chroma
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+
+from langchain_mmrag._embedder import Embedder
+from langchain_mmrag._record import EmbeddingRecord
+from langchain_mmrag._search import Filter, Rank, Search, wanted
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.queries import Query
+from langchain_mmrag.ranking import FloatArray, mmr_order, unit
+from langchain_mmrag.types import ImageInput, Modality
+
+DEFAULT_COLLECTION = "langchain"
+
+_MEDIA_FOLDER = "mmrag_media"
+
+
+class SearchingChroma(Chroma):
+    """A Chroma that is searched by text and pictures; see `MultimodalChroma`."""
+
+    def __init__(
+        self,
+        collection_name: str = DEFAULT_COLLECTION,
+        embedding_function: Embeddings | Any | None = None,
+        persist_directory: str | Path | None = None,
+        *,
+        media_policy: MediaPolicy | None = None,
+        media_directory: str | Path | None = None,
+        rank: Rank = "calibrated",
+        **chroma: Any,
+    ) -> None:
+        if embedding_function is None:
+            # Chroma itself would fetch a text model from the internet at the first search.
+            msg = "MultimodalChroma needs an embedding_function, for instance OpenCLIPEmbeddings()"
+            raise ValueError(msg)
+        chroma["collection_configuration"] = _in_cosine_space(
+            chroma.get("collection_configuration"), chroma.get("collection_metadata")
+        )
+        folder = None if persist_directory is None else str(persist_directory)
+        super().__init__(collection_name, embedding_function, folder, **chroma)
+        self.rank = _checked_rank(rank)
+        self._given_policy = media_policy or DEFAULT_POLICY
+        self._media_folder = self._settled_media_folder(media_directory)
+        self._embedder = Embedder(embedding_function)
+        # As it is now: what others write into its metadata does not reach the object Chroma gave us.
+        self._record = EmbeddingRecord(
+            lambda: self._client.get_collection(self._collection_name, embedding_function=None),
+            lambda: self._embedder.name,
+        )
+        self._search = Search(
+            lambda: self._collection, self._embedder, self._record, lambda: self.media_policy
+        )
+
+    @property
+    def media_policy(self) -> MediaPolicy:
+        """What may be opened of the pictures in this store: the policy given, and the store's own files."""
+        policy, own = self._given_policy, self._media_folder
+        if policy.roots is None or own is None:
+            return policy
+        return replace(policy, roots=(*policy.roots, own))
+
+    def _settled_media_folder(self, given: str | Path | None) -> Path | None:
+        """Where pictures given as bytes go, as far as it is known before there are any."""
+        if given is not None:
+            return Path(given).absolute()
+        settings = self._client.get_settings()
+        return Path(settings.persist_directory).absolute() / _MEDIA_FOLDER if settings.is_persistent else None
+
+    # --- ranked fairly --------------------------------------------------------------------------------------
+
+    def search_ranked(
+        self,
+        query: str | Query,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+        *,
+        modality: Modality | None = None,
+        rank: Rank | None = None,
+        **kwargs: Any,
+    ) -> list[tuple[Document, float]]:
+        """The `k` best documents of all modalities, or of one, best first.
+
+        Args:
+            query: Text, or a `Query` with text, image or both.
+            k: How many; fewer if there are no more.
+            filter: Condition on the metadata; several keys mean all of them.
+            modality: Only documents of this modality; a `Query` may also name it.
+            rank: In place of the store's own: `"calibrated"`, or `"raw"` for plain cosine.
+            **kwargs: Passed to Chroma's query, such as `where_document`.
+
+        Returns:
+            Documents with scores; higher is better. Calibrated scores say by how many standard deviations a
+            document beats what the query scores by chance in its modality, so they compare across modalities:
+            relevant documents tend to have 3 to 5. Raw ones are cosines.
+
+        Raises:
+            EmbeddingMismatchError: If the collection was made with another embedding.
+            LoadError: If the picture asked with cannot be read.
+            UnsupportedModalityError: If the query has a picture and the embedding takes none.
+            ValueError: If `k` is not a whole number of at least 1.
+        """
+        rank = _checked_rank(rank or self.rank)
+        found = self._search.ranked(query, k, filter, modality=modality, rank=rank, **kwargs)
+        return [(each.hit.document, each.score) for each in found]
+
+    async def asearch_ranked(
+        self, query: str | Query, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """`search_ranked` in a worker thread."""
+        return await run_in_executor(None, self.search_ranked, query, k, **kwargs)
+
+    def similarity_search(
+        self,
+        query: str | Query,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
+        **kwargs: Any,
+    ) -> list[Document]:
+        """The `k` best documents; see `search_ranked`, which takes the same arguments."""
+        return [found for found, _ in self.search_ranked(query, k, filter, **kwargs)]
+
+    def similarity_search_by_image(
+        self,
+        uri: ImageInput,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
+        **kwargs: Any,
+    ) -> list[Document]:
+        """The `k` documents, passages and pictures, that are most like a picture; see `search_ranked`."""
+        return self.similarity_search(Query(image=uri), k, filter, **kwargs)
+
+    async def asimilarity_search_by_image(self, uri: ImageInput, k: int = 4, **kwargs: Any) -> list[Document]:
+        """`similarity_search_by_image` in a worker thread."""
+        return await run_in_executor(None, self.similarity_search_by_image, uri, k, **kwargs)
+
+    def max_marginal_relevance_search(  # noqa: PLR0917 - the order is Chroma's
+        self,
+        query: str | Query,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter | None = None,  # noqa: A002
+        where_document: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Of the `fetch_k` best ranked documents, `k` that are relevant and differ, in the order picked.
+
+        Args:
+            query: Text, or a `Query`.
+            k: How many; fewer if there are no more.
+            fetch_k: From how many.
+            lambda_mult: 1 for relevance alone, 0 for variety alone.
+            filter: Condition on the metadata.
+            where_document: Condition on the text.
+            **kwargs: As for `search_ranked`.
+        """
+        rank = _checked_rank(kwargs.pop("rank", None) or self.rank)
+        options = {"where_document": where_document, **kwargs}
+        found = self._search.ranked(query, _at_least(fetch_k, k), filter, rank=rank, **options)
+        relevance = np.array([each.relevance for each in found])
+        order = mmr_order(relevance, np.array([each.vector for each in found]), k, lambda_mult)
+        return [found[place].hit.document for place in order]
+
+    # --- by distance, as Chroma has it ----------------------------------------------------------------------
+
+    def similarity_search_with_score(
+        self,
+        query: str | Query,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
+        where_document: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[tuple[Document, float]]:
+        """The `k` nearest documents with their distances in the collection's space: lower is nearer.
+
+        Distances of passages and of pictures do not compare: over both, passages come first. Give `modality`
+        for one kind; `search_ranked` scores all kinds on one scale.
+        """
+        options = {"where_document": where_document, **kwargs}
+        return [(hit.document, hit.distance) for hit in self._search.nearest(query, k, filter, **options)]
+
+    def similarity_search_with_vectors(
+        self,
+        query: str | Query,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
+        where_document: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[tuple[Document, FloatArray]]:
+        """The `k` nearest documents with their vectors [d], as `similarity_search_with_score` finds them."""
+        options = {"where_document": where_document, **kwargs}
+        return [(hit.document, hit.vector) for hit in self._search.nearest(query, k, filter, **options)]
+
+    def similarity_search_by_vector(
+        self,
+        embedding: Sequence[float] | FloatArray,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
+        where_document: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """The `k` documents nearest to a vector [d]; nothing is corrected, as nobody knows its modality."""
+        found = self.similarity_search_by_vector_with_relevance_scores(
+            embedding, k, filter, where_document, **kwargs
+        )
+        return [document for document, _ in found]
+
+    def similarity_search_by_vector_with_relevance_scores(
+        self,
+        embedding: Sequence[float] | FloatArray,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
+        where_document: Mapping[str, Any] | None = None,
+        *,
+        modality: Modality | None = None,
+        **kwargs: Any,
+    ) -> list[tuple[Document, float]]:
+        """The `k` documents nearest to a vector [d] with their distances, as `Chroma` has it."""
+        options = {"where_document": where_document, **kwargs}
+        near = self._search.near(embedding, wanted(k, filter, modality, options))
+        return [(hit.document, hit.distance) for hit in near]
+
+    def max_marginal_relevance_search_by_vector(  # noqa: PLR0917
+        self,
+        embedding: Sequence[float] | FloatArray,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter | None = None,  # noqa: A002
+        where_document: Mapping[str, Any] | None = None,
+        *,
+        modality: Modality | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Of the `fetch_k` documents nearest to a vector [d], `k` that differ, in the order picked."""
+        options = {"where_document": where_document, **kwargs}
+        near = self._search.near(embedding, wanted(_at_least(fetch_k, k), filter, modality, options))
+        vectors = unit([hit.vector for hit in near])
+        relevance = vectors @ unit(embedding) if near else vectors
+        return [near[place].document for place in mmr_order(relevance, vectors, k, lambda_mult)]
+
+    # --- by relevance from 0 to 1 ---------------------------------------------------------------------------
+
+    def _similarity_search_with_relevance_scores(
+        self,
+        query: str | Query,
+        k: int = 4,
+        *,
+        rank: Rank = "raw",
+        **kwargs: Any,
+    ) -> list[tuple[Document, float]]:
+        """Documents with scores from 0 to 1, behind `similarity_search_with_relevance_scores`.
+
+        By default the cosine, in the order of `similarity_search_with_score`; 0 for negative ones. With
+        `rank="calibrated"` the order of `search_ranked`, and the share of its modality a document beats.
+        """
+        if _checked_rank(rank) == "calibrated":
+            chance = NormalDist()
+            return [(found, chance.cdf(z)) for found, z in self.search_ranked(query, k, rank=rank, **kwargs)]
+        relevance = self._select_relevance_score_fn()
+        near = self.similarity_search_with_score(query, k, **kwargs)
+        return [(found, relevance(distance)) for found, distance in near]
+
+    async def _asimilarity_search_with_relevance_scores(
+        self, query: str | Query, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        # LangChain's own would take another way than the method above.
+        return await run_in_executor(None, self._similarity_search_with_relevance_scores, query, k, **kwargs)
+
+    def similarity_search_by_image_with_relevance_score(
+        self,
+        uri: ImageInput,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
+        **kwargs: Any,
+    ) -> list[tuple[Document, float]]:
+        """The documents most like a picture, scored as by `similarity_search_with_relevance_scores`."""
+        return self._similarity_search_with_relevance_scores(Query(image=uri), k, filter=filter, **kwargs)
+
+    async def asimilarity_search_by_image_with_relevance_score(
+        self, uri: ImageInput, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """`similarity_search_by_image_with_relevance_score` in a worker thread."""
+        return await run_in_executor(
+            None, self.similarity_search_by_image_with_relevance_score, uri, k, **kwargs
+        )
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        """From distance to the cosine of unit vectors, in the space the collection really has."""
+        if self.override_relevance_score_fn:
+            return self.override_relevance_score_fn
+        # Chroma's l2 is the squared distance: 2 - 2 cos.
+        scale = 0.5 if self._space() == "l2" else 1.0
+        return lambda distance: min(max(1.0 - scale * distance, 0.0), 1.0)
+
+    def _space(self) -> str:
+        settings: Mapping[str, Any] = self._collection.configuration
+        indexes = (settings.get("hnsw"), settings.get("spann"))
+        return next((str(index["space"]) for index in indexes if index), "l2")
+
+
+def _in_cosine_space(configuration: Any, metadata: Mapping[str, Any] | None) -> Any:
+    """`configuration` with cosine for its space, unless the caller has set one in either of the two ways."""
+    if "hnsw:space" in (metadata or {}):
+        return configuration
+    given = dict(configuration or {})
+    index = "spann" if given.get("spann") else "hnsw"
+    return {**given, index: {"space": "cosine", **(given.get(index) or {})}}
+
+
+def _at_least(fetch_k: int, k: int) -> int:
+    return max(fetch_k, wanted(k, None, None, {}).k)
+
+
+def _checked_rank(rank: Rank) -> Rank:
+    if rank not in {"calibrated", "raw"}:
+        msg = f"rank must be 'calibrated' or 'raw', not {rank!r}"
+        raise ValueError(msg)
+    return rank

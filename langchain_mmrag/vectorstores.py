@@ -1,0 +1,287 @@
+"""`MultimodalChroma`: pictures and passages in one Chroma collection, ranked fairly against each other."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Self, TypeVar
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+
+from langchain_mmrag._chroma import document, same_length
+from langchain_mmrag._ingest import Intake, OnError, Row
+from langchain_mmrag._pictures import save
+from langchain_mmrag._searching import DEFAULT_COLLECTION, SearchingChroma
+from langchain_mmrag.errors import StoreError
+from langchain_mmrag.types import ImageInput
+
+_T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
+
+
+class MultimodalChroma(SearchingChroma):
+    """A `langchain_chroma.Chroma` that holds pictures beside text and ranks them fairly against each other.
+
+    Which encoder embeds a document follows from its metadata alone: `{"modality": "image", "source": path}`
+    (or the older `{"type": "image", "path": path}`) embeds the picture at that path or URL, and
+    `page_content` is its caption or empty; anything else embeds `page_content`. A document never holds a
+    picture's bytes: pictures given as bytes are kept as files.
+
+    `similarity_search` and what is built on it (retrievers, MMR, search by image) ranks by `search_ranked`.
+    Methods that Chroma defines by a distance, and relevance scores, keep the order of the distances, in which
+    passages stand before pictures: give them `modality=` to compare like with like.
+
+    The collection remembers which embedding made it. The space is cosine unless told otherwise; a collection
+    that exists keeps the space it has.
+
+    Args:
+        collection_name: Name of the collection.
+        embedding_function: Any LangChain embedding; pictures need a `MultimodalEmbeddings` or one with
+            `embed_image(uris=[...])`.
+        persist_directory: Folder to keep the collection in; in memory without.
+        media_policy: What pictures may be opened, when they are added, asked with and put into prompts.
+        media_directory: Folder for pictures given as bytes. By default `mmrag_media` in `persist_directory`,
+            or a temporary folder that goes with a store in memory; through a server it must be given.
+        rank: Whether searches correct for modality or rank by plain cosine.
+        **chroma: Every other keyword of `langchain_chroma.Chroma`: `host`, `port`, `client`,
+            `collection_configuration`, `relevance_score_fn` and so on.
+
+    Raises:
+        ValueError: If there is no `embedding_function`.
+    """
+
+    # --- add, replace, delete -------------------------------------------------------------------------------
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        ids: list[str] | None = None,
+        *,
+        on_error: OnError = "raise",
+        **kwargs: Any,  # noqa: ARG002 - LangChain's indexing passes batch_size
+    ) -> list[str]:
+        """Add or replace documents; those whose metadata says `image` are embedded by their picture.
+
+        Everything is embedded before anything is written, so an error leaves the collection as it was.
+
+        Args:
+            texts: Passages, or captions (or empty strings) of images.
+            metadatas: One for each text.
+            ids: One for each text; where there is none it is made of the content, so that adding twice
+                changes nothing. Of several documents with one id the last wins.
+            on_error: Raise at a picture that cannot be read, or leave it out with a warning in the log.
+            **kwargs: Ignored.
+
+        Returns:
+            The ids of the documents written, in their order.
+
+        Raises:
+            LoadError: If a picture cannot be read; the message has its place and source.
+            UnsupportedModalityError: If there is a picture and the embedding takes none.
+            EmbeddingMismatchError: If the collection was made with another embedding.
+            ValueError: If the lengths differ, metadata cannot be stored or an image does not say where it is.
+        """
+        texts = list(texts)
+        same_length(len(texts), metadatas=metadatas, ids=ids)
+        return self._add(texts, metadatas, ids, [None] * len(texts), on_error)
+
+    def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
+        """Add or replace documents; see `add_texts`."""
+        return super().add_documents(list(documents), **kwargs)
+
+    def add_images(
+        self,
+        uris: Iterable[ImageInput] | None = None,
+        metadatas: list[dict[str, Any]] | None = None,
+        ids: list[str] | None = None,
+        *,
+        blobs: Iterable[ImageInput] | None = None,
+        captions: list[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[str]:
+        """Add or replace pictures.
+
+        Args:
+            uris: Paths, URLs or data-URIs.
+            metadatas: One for each picture; where it is, its format, size and digest are filled in.
+            ids: One for each picture; where there is none it is made of the bytes and where they are from.
+            blobs: Pictures as bytes, binary files or `PIL.Image`, in place of `uris`; they are kept as files.
+            captions: Text for each, stored beside the picture and shown to models without eyes.
+            on_error: As for `add_texts`.
+
+        Returns:
+            The ids of the pictures written, in their order.
+
+        Raises:
+            LoadError: If a picture cannot be read; the message has its place and source.
+            StoreError: If bytes are added through a server and no `media_directory` was given.
+            ValueError: If not exactly one of `uris` and `blobs` is given, or lengths differ.
+        """
+        if (uris is None) == (blobs is None):
+            msg = "add_images takes uris or blobs: exactly one of them"
+            raise ValueError(msg)
+        images = list(uris if uris is not None else blobs or ())
+        same_length(len(images), metadatas=metadatas, ids=ids, captions=captions)
+        return self._add(captions or [""] * len(images), metadatas, ids, images, on_error)
+
+    async def aadd_images(self, uris: Iterable[ImageInput] | None = None, **kwargs: Any) -> list[str]:
+        """`add_images` in a worker thread."""
+        return await run_in_executor(None, self.add_images, uris, **kwargs)
+
+    def update_documents(self, ids: list[str], documents: list[Document]) -> None:
+        """Replace documents, metadata and all; ids nobody knows are left out with a warning in the log."""
+        same_length(len(documents), ids=ids)
+        known = {found.id for found in self.get_by_ids(ids)}
+        if unknown := [id_ for id_ in ids if id_ not in known]:
+            logger.warning("not updated, as there is no such document: %s", ", ".join(unknown))
+        pairs = [(id_, found) for id_, found in zip(ids, documents, strict=True) if id_ in known]
+        self.add_documents([found for _, found in pairs], ids=[id_ for id_, _ in pairs])
+
+    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> None:
+        """Delete documents; ids nobody knows are no error. Files of pictures given as bytes stay.
+
+        Args:
+            ids: Which; `None` for all, or for all that match `where` or `where_document`.
+            **kwargs: `where` and `where_document`, as Chroma takes them.
+        """
+        if ids is None and not any(kwargs.values()):
+            ids = self._collection.get(include=[])["ids"]
+        if ids is None:
+            self._collection.delete(**kwargs)
+        for batch in self._batches(ids or []):
+            self._collection.delete(ids=batch, **kwargs)
+        self._search.backgrounds.forget()
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """The documents with these ids, in the order asked for; those that are not there are left out."""
+        found: dict[str, Document] = {}
+        for batch in self._batches(list(dict.fromkeys(ids))):
+            rows = self._collection.get(ids=batch, include=["documents", "metadatas"])
+            columns = (rows["ids"], rows["documents"] or (), rows["metadatas"] or ())
+            found |= {id_: document(id_, text, meta) for id_, text, meta in zip(*columns, strict=True)}
+        return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
+
+    def delete_collection(self) -> None:
+        """Delete the collection; `reset_collection` makes it anew."""
+        super().delete_collection()
+        self._record.forget()
+        self._search.backgrounds.forget()
+
+    def fork(self, new_name: str) -> Self:
+        """A copy of the collection under a new name; only Chroma Cloud can do it.
+
+        Raises:
+            StoreError: If this is no Chroma Cloud.
+        """
+        try:
+            forked = self._collection.fork(new_name=new_name)
+        except NotImplementedError as error:
+            msg = f"cannot fork {self._collection_name!r}: only Chroma Cloud copies collections on the server"
+            raise StoreError(msg) from error
+        return type(self)(
+            forked.name,
+            self.embeddings,
+            client=self._client,
+            media_policy=self._given_policy,
+            media_directory=self._media_folder,
+            relevance_score_fn=self.override_relevance_score_fn,
+            rank=self.rank,
+        )
+
+    @classmethod
+    def from_texts(  # type: ignore[override]  # takes more, and the rest by keyword
+        cls,
+        texts: Iterable[str],
+        embedding: Embeddings | Any | None = None,
+        metadatas: list[dict[str, Any]] | None = None,
+        ids: list[str] | None = None,
+        collection_name: str = DEFAULT_COLLECTION,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a store and add `texts`; other keywords are those of the constructor."""
+        store = cls(collection_name, embedding, **kwargs)
+        store.add_texts(texts, metadatas, ids)
+        return store
+
+    @classmethod
+    def from_documents(  # type: ignore[override]  # as from_texts
+        cls,
+        documents: Iterable[Document],
+        embedding: Embeddings | Any | None = None,
+        ids: list[str] | None = None,
+        collection_name: str = DEFAULT_COLLECTION,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a store and add `documents`; other keywords are those of the constructor."""
+        store = cls(collection_name, embedding, **kwargs)
+        store.add_documents(documents, **({} if ids is None else {"ids": ids}))
+        return store
+
+    # --- how a row gets there -------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        texts: Sequence[str],
+        metadatas: Sequence[Mapping[str, Any]] | None,
+        ids: Sequence[str | None] | None,
+        images: Sequence[ImageInput | None],
+        on_error: OnError,
+    ) -> list[str]:
+        intake = Intake(self._embedder, self.media_policy, on_error)
+        nothing = [None] * len(texts)
+        rows = intake.rows(texts, metadatas or nothing, ids or nothing, images)
+        if not rows:
+            return []
+        self._record.check(None)  # before the time for embedding is spent
+        rows = intake.embed(rows)
+        written = [row.finish(self._folder_for_media) for row in rows]
+        if rows:
+            self._write(list({row.id: row for row in rows}.values()))
+        return written
+
+    def _write(self, rows: list[Row]) -> None:
+        self._record.write(len(rows[0].vector))
+        for row in rows:
+            if row.picture is not None and not row.picture.has_address:
+                save(row.picture, self._folder_for_media())
+        for batch in self._batches(rows):
+            self._upsert(batch)
+            for row in batch:
+                self._search.backgrounds.wrote(row.side)
+
+    def _upsert(self, rows: Sequence[Row]) -> None:
+        ids = [str(row.id) for row in rows]
+        # Chroma merges metadata into what a replaced document had: what is to go must be named.
+        before = self._collection.get(ids=ids, include=["metadatas"])
+        pairs = zip(before["ids"], before["metadatas"] or (), strict=True)
+        stale: dict[str, dict[str, Any]] = {id_: dict.fromkeys(old or {}) for id_, old in pairs}
+        metadatas: Any = [{**stale.get(str(row.id), {}), **row.metadata} or None for row in rows]
+        vectors: Any = [row.vector for row in rows]
+        texts = [row.text for row in rows]
+        self._collection.upsert(ids=ids, embeddings=vectors, metadatas=metadatas, documents=texts)
+
+    def _batches(self, items: list[_T]) -> Iterator[list[_T]]:
+        """Parts as large as Chroma takes at once."""
+        size = self._client.get_max_batch_size()
+        return (items[start : start + size] for start in range(0, len(items), size))
+
+    def _folder_for_media(self) -> Path:
+        """Where pictures given as bytes are kept."""
+        if self._media_folder is None:
+            if self._client.get_settings().chroma_server_host:
+                msg = (
+                    "a picture given as bytes is kept as a file, and the server has no place for it: "
+                    "give MultimodalChroma a media_directory"
+                )
+                raise StoreError(msg)
+            self._media_folder = Path(mkdtemp(prefix="mmrag_media_"))
+            weakref.finalize(self, shutil.rmtree, self._media_folder, ignore_errors=True)
+        return self._media_folder
