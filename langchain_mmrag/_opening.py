@@ -59,16 +59,31 @@ def open_collection(
     if metadata is None and not create:
         msg = f"there is no collection {collection!r} in {folder}: make one with mmrag index PATHS"
         raise StoreError(msg)
-    chosen = model or (ModelName(DEFAULT_MODEL) if metadata is None else recorded_model(metadata))
+    unused = metadata is None or EMBEDDING not in metadata
+    chosen = model or recorded_model(metadata or {}) or (ModelName(DEFAULT_MODEL) if unused else None)
     if chosen is None:
         msg = f"collection {collection!r} in {folder} does not say which model made it: name it with --model"
         raise StoreError(msg)
+    embeddings = chosen.load()
+    if metadata is None:
+        embeddings.embed_query("a picture")  # a model that cannot be had shows before a folder is made
     from langchain_mmrag.vectorstores import MultimodalChroma
 
-    record = {_MODEL: chosen.name, _CHECKPOINT: chosen.checkpoint or ""}
-    return MultimodalChroma(
-        collection, chosen.load(), persist_directory=str(folder), collection_metadata=record
-    )
+    return MultimodalChroma(collection, embeddings, persist_directory=str(folder))
+
+
+def remember_model(store: MultimodalChroma) -> None:
+    """Write the model's name into a collection that holds something, so that it opens without naming it."""
+    from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+
+    embeddings = store.embeddings
+    # asked for anew: the metadata of an open collection is what it was when it was opened
+    collection = store._client.get_collection(store._collection_name)  # noqa: SLF001
+    metadata = dict(collection.metadata or {})
+    if EMBEDDING in metadata and _MODEL not in metadata and isinstance(embeddings, OpenCLIPEmbeddings):
+        metadata |= {_MODEL: embeddings.model_name, _CHECKPOINT: embeddings.checkpoint or ""}
+        # Chroma refuses settings of the index here, even unchanged
+        collection.modify(metadata={k: v for k, v in metadata.items() if not k.startswith("hnsw:")})
 
 
 def collection_metadata(folder: Path, collection: str) -> dict[str, Any] | None:

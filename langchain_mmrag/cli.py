@@ -17,6 +17,7 @@ from langchain_mmrag._opening import (
     DEFAULT_MODEL,
     ModelName,
     open_collection,
+    remember_model,
 )
 from langchain_mmrag.errors import LoadError, MMRAGError
 
@@ -97,6 +98,9 @@ def index(
     """Index pictures and text files. What is unchanged since the last time is skipped."""
     from langchain_mmrag.indexing import index_paths
 
+    if not any(path.exists() for path in paths):  # before a model is fetched for nothing
+        msg = f"there is no file or folder {paths[0]}"
+        raise LoadError(msg)
     opened = open_collection(store, collection, model=_model(model, checkpoint), create=True)
     try:
         with console.progress("Indexing") as on_progress:
@@ -104,6 +108,8 @@ def index(
     except KeyboardInterrupt:
         typer.echo("mmrag: stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
+    finally:
+        remember_model(opened)
     if as_json:
         _print_json(console.report_row(report))
     else:

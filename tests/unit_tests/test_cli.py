@@ -11,7 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from langchain_mmrag import cli
+from langchain_mmrag._opening import ModelName, recorded_model
 from langchain_mmrag.errors import EmbeddingMismatchError, MMRAGError, StoreError
+from tests.conftest import save_clip
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +111,17 @@ def test_index_reports_bad_files_and_still_succeeds_where_some_could_be_read(tmp
     assert "bad.png" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["nowhere", "empty"])
-def test_index_fails_where_nothing_could_be_read(tmp_path, model, name):
+def test_index_fails_where_nothing_could_be_read(tmp_path, model):
     (tmp_path / "empty").mkdir()
-    result = run("index", tmp_path / name, "--store", tmp_path / "s", "--model", model)
+    result = run("index", tmp_path / "empty", "--store", tmp_path / "s", "--model", model)
     assert result.exit_code == 1
     assert "nothing could be read" in result.stderr
+
+
+def test_index_of_a_folder_that_is_not_there_makes_nothing(tmp_path, monkeypatch, capsys):
+    code, stderr = run_main(monkeypatch, capsys, "index", tmp_path / "none", "--store", tmp_path / "s")
+    assert (code, stderr) == (1, f"mmrag: there is no file or folder {tmp_path / 'none'}\n")
+    assert not (tmp_path / "s").exists()
 
 
 def test_an_interrupted_index_says_how_to_go_on(tmp_path, town, model, monkeypatch):
@@ -279,18 +286,35 @@ def test_a_collection_that_is_not_there_is_refused(store):
 
 
 def test_another_model_than_the_collections_is_refused(store, tmp_path):
-    from tests.conftest import save_clip
-
     other = save_clip(tmp_path / "other", seed=1)
     with pytest.raises(EmbeddingMismatchError):
         run("search", "x", "--store", store, "--model", f"local-dir:{other}")
 
 
 def test_an_unknown_model_is_one_line(store, town, tmp_path, monkeypatch, capsys):
-    code, stderr = run_main(monkeypatch, capsys, "index", town, "--store", tmp_path, "--model", "ViT-Z-99")
+    store = tmp_path / "s"
+    code, stderr = run_main(monkeypatch, capsys, "index", town, "--store", store, "--model", "ViT-Z-99")
     assert code == 1
     assert "ViT-Z-99" in stderr
     assert stderr.count("\n") == 1
+    assert not store.exists()
+
+
+def test_a_failed_first_index_does_not_tie_the_collection_to_its_model(tmp_path, town, model):
+    (tmp_path / "empty").mkdir()
+    run("index", tmp_path / "empty", "--store", tmp_path / "s", "--model", model)
+    other = f"local-dir:{save_clip(tmp_path / 'other', seed=1)}"
+    assert run("index", town, "--store", tmp_path / "s", "--model", other).exit_code == 0
+    assert run("search", "ferry", "--store", tmp_path / "s").exit_code == 0
+
+
+def test_a_collection_made_in_python_is_opened_by_its_fingerprint():
+    fingerprint = "open_clip:ViT-B-32:laion2b_s34b_b79k:512:abc"
+    assert recorded_model({"mmrag:embedding": fingerprint}) == ModelName("ViT-B-32", "laion2b_s34b_b79k")
+    assert recorded_model({"mmrag:embedding": "open_clip:mmrag-tiny:sha256-ab:192:cd"}) == ModelName(
+        "mmrag-tiny"
+    )
+    assert recorded_model({"mmrag:embedding": "counting:v1"}) is None
 
 
 def test_a_page_that_cannot_be_written_is_an_error(store, tmp_path):
