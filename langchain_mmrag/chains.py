@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ class _PictureRules(NamedTuple):
 
     images: bool
     max_images: int
-    media_policy: MediaPolicy
+    media_policy: Callable[[], MediaPolicy]  # asked at each run: a store's own may change while it fills
 
 
 def create_rag_chain(
@@ -110,7 +110,7 @@ def create_rag_chain(
         msg = f"max_images is {max_images}: use 0 or more"
         raise ValueError(msg)
     shown = _takes_images(llm) if images is None else images
-    rules = _PictureRules(shown, max_images, media_policy or media_policy_of(retriever))
+    rules = _PictureRules(shown, max_images, lambda: media_policy or media_policy_of(retriever))
 
     def retriever_input(state: Mapping[str, Any]) -> Any:
         query = question_of(state)
@@ -118,7 +118,7 @@ def create_rag_chain(
 
     retrieve = (RunnableLambda(retriever_input) | retriever).with_config(run_name="retrieve_documents")
     return (
-        RunnableLambda(lambda value: _as_state(value, rules.media_policy))
+        RunnableLambda(lambda value: _as_state(value, rules.media_policy()))
         .pipe(RunnablePassthrough.assign(context=retrieve))
         .pipe(RunnablePassthrough.assign(answer=_answer(llm, prompt, rules)))
         .with_config(run_name="multimodal_rag_chain")
@@ -207,14 +207,15 @@ def _prompt_variables(state: Mapping[str, Any], wanted: set[str], rules: _Pictur
 
 
 def _context_message(query: Query, documents: Sequence[Document], rules: _PictureRules) -> HumanMessage:
+    policy = rules.media_policy()
     blocks = [
         {"type": "text", "text": "Evidence found in the collection, best first:"},
         *documents_to_content_blocks(
-            documents, images=rules.images, max_images=rules.max_images, media_policy=rules.media_policy
+            documents, images=rules.images, max_images=rules.max_images, media_policy=policy
         ),
     ]
     if query.image is not None:
-        blocks += question_picture_blocks(query.image, images=rules.images, media_policy=rules.media_policy)
+        blocks += question_picture_blocks(query.image, images=rules.images, media_policy=policy)
     return HumanMessage(content=text_if_no_pictures(blocks))
 
 

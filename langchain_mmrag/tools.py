@@ -16,7 +16,6 @@ from langchain_mmrag.chains import media_policy_of
 from langchain_mmrag.errors import EmbeddingError, LoadError, StoreError
 from langchain_mmrag.media import MediaPolicy, describe_source
 from langchain_mmrag.prompts import documents_to_content_blocks, kind_of, text_if_no_pictures
-from langchain_mmrag.queries import Query
 
 DEFAULT_DESCRIPTION = (
     "Search the user's collection of pictures, charts, notes and tables. Returns the best matching pictures"
@@ -63,8 +62,8 @@ def create_search_tool(
     ```
 
     Args:
-        retriever: One that takes a `Query` (it has a `modality` of its own) searches one modality in full;
-            the results of any other are sifted.
+        retriever: One whose search takes `modality=` finds as many of that modality as asked for; the results
+            of any other are sifted.
         name: The tool's name, for the model.
         description: What the tool is for, for the model. Say here what the collection holds.
         images: Whether pictures go into the message, or captions instead.
@@ -77,7 +76,7 @@ def create_search_tool(
     if max_images < 0:
         msg = f"max_images is {max_images}: use 0 or more"
         raise ValueError(msg)
-    search = _Search(retriever, images, max_images, media_policy or media_policy_of(retriever))
+    search = _Search(retriever, images, max_images, media_policy)
     return StructuredTool.from_function(
         func=search.run,
         coroutine=search.arun,
@@ -94,64 +93,66 @@ class _Search:
     """One search and its presentation, in a blocking and an async form."""
 
     def __init__(
-        self, retriever: BaseRetriever, images: bool, max_images: int, media_policy: MediaPolicy
+        self, retriever: BaseRetriever, images: bool, max_images: int, media_policy: MediaPolicy | None
     ) -> None:
         self._retriever = retriever
         self._images = images
         self._max_images = max_images
         self._media_policy = media_policy
-        self._takes_query = "modality" in type(retriever).model_fields
-        self._takes_k = _takes_k(retriever._get_relevant_documents)  # noqa: SLF001
-        self._takes_k_async = _takes_k(retriever._aget_relevant_documents)  # noqa: SLF001
+        self._options = _options_of(retriever._get_relevant_documents)  # noqa: SLF001
+        self._async_options = _options_of(retriever._aget_relevant_documents)  # noqa: SLF001
 
     # Neither hands a config on: LangChain keeps the one of the tool's run, callbacks included, in a context
     # variable, and the retriever takes it from there.
 
     def run(self, **arguments: Any) -> _Output:
         asked = SearchArguments(**arguments)
-        question, options = self._request(asked)
+        options = self._request(asked)
         try:
-            found = self._retriever.invoke(question, **options)
+            found = self._retriever.invoke(asked.query, **options)
         except _EXPECTED as error:
             raise _told(error) from error
         return self._present(found, asked)
 
     async def arun(self, **arguments: Any) -> _Output:
         asked = SearchArguments(**arguments)
-        question, options = self._request(asked)
+        options = self._request(asked)
         try:
-            if options and not self._takes_k_async:  # its async form is BaseRetriever's, which knows no k
-                found = await run_in_executor(None, self._retriever.invoke, question, **options)
-            else:
-                found = await self._retriever.ainvoke(question, **options)
+            if options.keys() <= self._async_options:
+                found = await self._retriever.ainvoke(asked.query, **options)
+            else:  # its async form is the one of BaseRetriever, which takes no options
+                found = await run_in_executor(None, self._retriever.invoke, asked.query, **options)
         except _EXPECTED as error:
             raise _told(error) from error
         return await run_in_executor(None, self._present, found, asked)
 
-    def _request(self, asked: SearchArguments) -> tuple[Any, dict[str, Any]]:
-        """What to call the retriever with: a plain `str` unless a modality is asked of one that knows it."""
+    def _request(self, asked: SearchArguments) -> dict[str, Any]:
+        """The options to search with: those asked for that the retriever takes."""
         if not asked.query.strip():
             msg = "The query is empty: say in a few words what to look for."
             raise ToolException(msg)
-        by_query = asked.modality is not None and self._takes_query
-        question = Query(text=asked.query, modality=asked.modality) if by_query else asked.query
-        return question, {"k": asked.k} if asked.k is not None and self._takes_k else {}
+        return asked.model_dump(include=self._options, exclude_none=True)
 
     def _present(self, found: Sequence[Document], asked: SearchArguments) -> _Output:
-        sift = asked.modality is not None and not self._takes_query
+        sift = asked.modality is not None and "modality" not in self._options
         hits = [document for document in found if not sift or kind_of(document) == asked.modality][: asked.k]
         if not hits:
             return f"Nothing was found for {asked.query!r}. Other words may help.", []
         blocks = documents_to_content_blocks(
-            hits, images=self._images, max_images=self._max_images, media_policy=self._media_policy
+            hits,
+            images=self._images,
+            max_images=self._max_images,
+            media_policy=self._media_policy or media_policy_of(self._retriever),
         )
         heading = {"type": "text", "text": f"{len(hits)} found, best first. {_DATA_NOTE}"}
         return text_if_no_pictures([heading, *blocks]), [_without_payload(document) for document in hits]
 
 
-def _takes_k(search: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(search).parameters.values()
-    return any(p.name == "k" or p.kind is p.VAR_KEYWORD for p in parameters)
+def _options_of(search: Callable[..., Any]) -> set[str]:
+    """Which of the tool's options a retriever's search takes; `**kwargs` are LangChain's way to take `k`."""
+    parameters = inspect.signature(search).parameters
+    options = {name for name in ("k", "modality") if name in parameters}
+    return options | {"k"} if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else options
 
 
 def _told(error: Exception) -> ToolException:

@@ -12,8 +12,6 @@ from langchain_core.retrievers import BaseRetriever
 from PIL import Image
 from pydantic import Field
 
-from langchain_mmrag.queries import Query
-
 
 def picture_file(path, color="red", size=(40, 20), **save_options):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,16 +53,13 @@ class ShelfRetriever(BaseRetriever):
         return self.documents[: k or self.k]
 
 
-class QueryRetriever(ShelfRetriever):
-    """A retriever that takes a `Query` and looks in one modality if told to."""
-
-    modality: str | None = None
+class SortingRetriever(ShelfRetriever):
+    """A retriever that looks in one modality if told to."""
 
     def _get_relevant_documents(
-        self, query: Any, *, run_manager: Any, k: int | None = None
+        self, query: Any, *, run_manager: Any, k: int | None = None, modality: str | None = None
     ) -> list[Document]:
-        self.asked.append(query)
-        modality = query.modality if isinstance(query, Query) else self.modality
+        self.asked.append((query, modality))
         fitting = [d for d in self.documents if modality in {None, d.metadata.get("modality", "text")}]
         return fitting[: k or self.k]
 

@@ -12,8 +12,10 @@ from PIL import Image
 from langchain_mmrag.chains import create_rag_chain, media_policy_of
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
-from langchain_mmrag.prompts import NO_MODEL_HINT, NOTHING_FOUND, SYSTEM_PROMPT
+from langchain_mmrag.prompts import NO_MODEL_HINT, NOTHING_FOUND, SYSTEM_PROMPT, cite
 from langchain_mmrag.queries import Query
+from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.unit_tests.answering import (
     ShelfRetriever,
     decoded,
@@ -294,6 +296,29 @@ def test_nothing_found_is_said_without_calling_the_model(with_model):
     result = create_rag_chain(ShelfRetriever(documents=[]), llm).invoke(QUESTION)
     assert result == {"input": QUESTION, "context": [], "answer": NOTHING_FOUND}
     assert llm is None or llm.calls == []
+
+
+# --- over a real collection ------------------------------------------------------------------------------
+
+
+def test_the_whole_way_from_a_collection_to_an_answer(clip, tmp_path):
+    store = MultimodalChroma("answers", clip, persist_directory=str(tmp_path / "store"))
+    store.add_documents([note("The red lighthouse stands at Cape Ann.")])
+    store.add_documents([picture(picture_file(tmp_path / "red.png", size=(30, 60)), "a lighthouse")])
+    llm = model("At Cape Ann.", "This one.")
+    chain = create_rag_chain(MultimodalRetriever(store=store, k=4), llm)
+    result = chain.invoke({"input": QUESTION})
+    assert result["answer"] == "At Cape Ann."
+    assert {cite(document) for document in result["context"]} == {"notes.md", "red.png"}
+    assert [decoded(block).size for block in pictures(llm.calls[0][-1].content)] == [(30, 60)]
+    asked = {"input": "Which?", "image": Image.new("RGB", (70, 10), "blue")}
+    assert chain.invoke(asked)["answer"] == "This one."
+    assert [decoded(block).size for block in pictures(llm.calls[1][-1].content)] == [(30, 60), (70, 10)]
+    only_pictures = create_rag_chain(MultimodalRetriever(store=store)).invoke(
+        Query(text=QUESTION, modality="image")
+    )
+    assert "- Picture: red.png, “a lighthouse” [1]" in only_pictures["answer"]
+    assert len(only_pictures["context"]) == 1
 
 
 # --- LCEL ------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from langchain_mmrag.errors import CorruptMediaError, EmbeddingMismatchError, ModelUnavailableError
 from langchain_mmrag.media import MediaPolicy
-from langchain_mmrag.queries import Query
+from langchain_mmrag.retrievers import MultimodalRetriever
 from langchain_mmrag.tools import MAX_RESULTS, create_search_tool
+from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.unit_tests.answering import (
-    QueryRetriever,
     ShelfRetriever,
+    SortingRetriever,
     decoded,
     model,
     note,
@@ -41,7 +42,7 @@ def documents(tmp_path):
 
 @pytest.fixture
 def tool(documents):
-    return create_search_tool(QueryRetriever(documents=documents))
+    return create_search_tool(SortingRetriever(documents=documents))
 
 
 def call(tool, **arguments):
@@ -131,9 +132,9 @@ def test_no_picture_data_in_artifact_or_repr(tool):
 
 
 def test_a_search_for_one_modality_reaches_a_retriever_that_knows_it(documents):
-    retriever = QueryRetriever(documents=documents)
+    retriever = SortingRetriever(documents=documents)
     message = call(create_search_tool(retriever), query="lighthouse", modality="image")
-    assert retriever.asked == [Query(text="lighthouse", modality="image")]
+    assert retriever.asked == [("lighthouse", "image")]
     assert message.artifact == [documents[1]]
 
 
@@ -152,10 +153,11 @@ def test_k_reaches_the_retriever(documents):
     assert len(call(tool, query="sea", k=1).artifact) == 1
 
 
-async def test_k_reaches_a_retriever_that_has_no_async_form_of_its_own(documents):
-    tool = create_search_tool(ShelfRetriever(documents=documents * 4))
-    arguments = {"type": "tool_call", "id": "c1", "name": tool.name, "args": {"query": "sea", "k": 7}}
-    assert len((await tool.ainvoke(arguments)).artifact) == 7
+async def test_options_reach_a_retriever_that_has_no_async_form_of_its_own(documents):
+    tool = create_search_tool(SortingRetriever(documents=documents * 6))
+    options = {"query": "sea", "k": 5, "modality": "image"}
+    message = await tool.ainvoke({"type": "tool_call", "id": "c1", "name": tool.name, "args": options})
+    assert message.artifact == [documents[1]] * 5
 
 
 async def test_k_reaches_a_retriever_that_has_an_async_form(documents):
@@ -192,9 +194,23 @@ def test_the_model_is_told_types_and_bounds(tool):
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "https://example.org/x.png", "data:image/png;base64,AAAA"])
 def test_a_path_or_address_from_the_model_is_only_words(documents, path):
-    shelf = QueryRetriever(documents=documents)
+    shelf = SortingRetriever(documents=documents)
     call(create_search_tool(shelf), query=path)
-    assert shelf.asked == [path]
+    assert shelf.asked == [(path, None)]
+
+
+async def test_the_tool_over_a_real_collection(clip, documents, tmp_path):
+    store = MultimodalChroma("tool", clip, persist_directory=str(tmp_path / "store"))
+    store.add_documents(documents)
+    tool = create_search_tool(MultimodalRetriever(store=store))
+    found = call(tool, query="lighthouse")
+    assert sorted(document.page_content for document in found.artifact) == sorted(
+        document.page_content for document in documents
+    )
+    for arguments, count in [({"modality": "image"}, 1), ({"modality": "text"}, 2), ({"k": 1}, 1)]:
+        given = {"type": "tool_call", "id": "c1", "name": tool.name, "args": {"query": "sea", **arguments}}
+        assert len(tool.invoke(given).artifact) == count
+        assert len((await tool.ainvoke(given)).artifact) == count
 
 
 # --- failures --------------------------------------------------------------------------------------------
