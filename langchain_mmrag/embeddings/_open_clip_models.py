@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,7 @@ class Blueprint:
         preprocess_cfg: How an image becomes pixels.
         folder: Where a model that carries its own configuration lies.
         weights: Gives the file of the weights, fetching it if need be.
+        cache_dir: Where what is fetched is kept; None for the hub's own cache.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Blueprint:
     preprocess_cfg: dict[str, Any]
     folder: Path | None
     weights: Callable[[], Path]
+    cache_dir: str | None = None
 
     @property
     def dimension(self) -> int:
@@ -148,10 +150,8 @@ def find_model(name: str, checkpoint: str | None, cache_dir: str | None) -> Blue
     if name.startswith(HUB):
         repo = name.removeprefix(HUB)
         config = fetch(repo, [_CONFIG], cache_dir=cache_dir)
-        commit = config.parent.name
-        return _in_folder(
-            name, config.parent, partial(fetch, repo, _WEIGHTS, cache_dir=cache_dir, revision=commit)
-        )
+        weights = partial(fetch, repo, _WEIGHTS, cache_dir=cache_dir, revision=config.parent.name)
+        return replace(_in_folder(name, config.parent), weights=weights, cache_dir=cache_dir)
     return _by_name(name, checkpoint, cache_dir)
 
 
@@ -175,11 +175,11 @@ def _by_name(name: str, checkpoint: str | None, cache_dir: str | None) -> Bluepr
         names = [file] if file else _WEIGHTS
         normal = str(checkpoint).lower().replace("-", "_")
         weights = partial(fetch, repo, names, cache_dir=cache_dir)
-        return Blueprint(known, normal, model_cfg, preprocess_cfg, None, weights)
+        return Blueprint(known, normal, model_cfg, preprocess_cfg, None, weights, cache_dir)
     return Blueprint(known, None, model_cfg, preprocess_cfg, None, partial(Path, str(checkpoint)))
 
 
-def _in_folder(name: str, folder: Path, weights: Callable[[], Path] | None = None) -> Blueprint:
+def _in_folder(name: str, folder: Path) -> Blueprint:
     import_open_clip()
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
@@ -196,9 +196,7 @@ def _in_folder(name: str, folder: Path, weights: Callable[[], Path] | None = Non
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{name}: {folder / _CONFIG} is no open_clip configuration ({type(error).__name__}: {error})"
         raise ModelUnavailableError(msg) from error
-    return Blueprint(
-        name, None, model_cfg, preprocess_cfg, folder, weights or partial(_weights_in, folder, name)
-    )
+    return Blueprint(name, None, model_cfg, preprocess_cfg, folder, partial(_weights_in, folder, name))
 
 
 def _weights_in(folder: Path, name: str) -> Path:
@@ -224,6 +222,7 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
     from safetensors import SafetensorError
 
     open_clip = import_open_clip()
+    tokenizer = _tokenizer(blueprint)  # first: what it lacks should show before gigabytes are fetched
     weights = blueprint.weights()
     cfg = blueprint.preprocess_cfg
     source: dict[str, Any] = {"model_name": f"{LOCAL}{blueprint.folder}"}
@@ -242,13 +241,15 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
         raise ModelUnavailableError(msg) from error
     model.eval()
     dtype = open_clip.get_input_dtype(precision) or torch.float32
-    return Loaded(model, preprocess, _tokenizer(blueprint), device, dtype, shrinker(preprocess))
+    return Loaded(model, preprocess, tokenizer, device, dtype, shrinker(preprocess))
 
 
 def adopt(
     model: Any, name: str, device: torch.device | None, preprocess: Any = None, tokenizer: Any = None
 ) -> Loaded:
     """Take over a model that is already loaded, on its device unless one is named; sets evaluation mode."""
+    import torch
+
     open_clip = import_open_clip()
     shrink: Callable[[Image], Image] = unchanged
     if preprocess is None:
@@ -266,18 +267,20 @@ def adopt(
         _check_vocabulary(tokenizer, getattr(model, "vocab_size", _VOCABULARY), name)
     if device is not None:
         model = model.to(device)
-    parameter = next(model.visual.parameters())
-    return Loaded(model.eval(), preprocess, tokenizer, parameter.device, parameter.dtype, shrink)
+    # The first layer, since in half precision other parameters stay as they were.
+    kinds = (torch.nn.Conv2d, torch.nn.Linear)
+    first = next(layer.weight for layer in model.visual.modules() if isinstance(layer, kinds))
+    return Loaded(model.eval(), preprocess, tokenizer, first.device, first.dtype, shrink)
 
 
 def _tokenizer(blueprint: Blueprint) -> Any:
     open_clip = import_open_clip()
     text_cfg: Mapping[str, Any] = blueprint.model_cfg["text_cfg"]
-    name, options = blueprint.name, {}
+    name, options = blueprint.name, {"cache_dir": blueprint.cache_dir}
     if blueprint.folder is not None and not (text_cfg.get("hf_tokenizer_name") and name.startswith(HUB)):
         name = f"{LOCAL}{blueprint.folder}"
         merges = _merges_file(blueprint.folder, text_cfg)
-        options = {"bpe_path": str(merges)} if merges else {}
+        options |= {"bpe_path": str(merges)} if merges else {}
     try:
         tokenizer = open_clip.get_tokenizer(name, **options)
     except ModuleNotFoundError as error:
@@ -325,7 +328,7 @@ def _warn_of_activation(
 
 
 def _unknown_model(name: str, names: Iterable[str]) -> UnknownModelError:
-    if Path(name).expanduser().is_dir():
+    if name and Path(name).expanduser().is_dir():
         return UnknownModelError(f"{name!r} is a folder: write model_name='{LOCAL}{name}'")
     return UnknownModelError(
         f"no model is called {name!r}.{_close(name, names)} OpenCLIPEmbeddings.list_models() lists all"

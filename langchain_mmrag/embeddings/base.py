@@ -332,6 +332,10 @@ class MultimodalEmbeddings(Embeddings, ABC):
         """Embed images in a worker thread; see `embed_image_list`."""
         return await run_in_executor(None, self.embed_image_list, images)
 
+    async def atruncated(self, texts: Sequence[str]) -> list[bool]:
+        """Look for cut texts in a worker thread; see `truncated`."""
+        return await run_in_executor(None, self.truncated, texts)
+
     async def aembed_content_blocks(self, blocks: Sequence[Mapping[str, object]]) -> list[list[float]]:
         """Embed content blocks in a worker thread; see `embed_content_blocks`."""
         return await run_in_executor(None, self.embed_content_blocks, blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike, fspath
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,13 +71,13 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
     def __init__(
         self,
         model_name: str = _DEFAULT_MODEL,
-        checkpoint: str | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         *,
         device: str | None = None,
         precision: str = "auto",
         batch_size: int = 64,
         show_progress: bool | None = None,
-        cache_dir: str | None = None,
+        cache_dir: str | PathLike[str] | None = None,
         model: Any = None,
         preprocess: Any = None,
         tokenizer: Any = None,
@@ -88,9 +89,13 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             raise ValueError(msg)
         if model is not None and precision != "auto":
             msg = (
-                "a model that is already loaded has its precision: leave precision= out, or convert the model"
+                "a model that is already loaded has its precision: leave precision= out or convert the model"
             )
             raise ValueError(msg)
+        if model is not None and checkpoint is not None:
+            msg = f"a model that is already loaded has its weights: leave checkpoint={checkpoint!r} out"
+            raise ValueError(msg)
+        model_name = fspath(model_name)
         carries_weights = model_name == models.TINY or model_name.startswith((models.LOCAL, models.HUB))
         if checkpoint is not None and carries_weights:
             msg = f"{model_name} has its own weights: leave checkpoint={checkpoint!r} out"
@@ -98,10 +103,10 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         if checkpoint is None and model is None and model_name == _DEFAULT_MODEL:
             checkpoint = _DEFAULT_CHECKPOINT
         self.model_name = model_name
-        self.checkpoint = checkpoint
+        self.checkpoint = None if checkpoint is None else fspath(checkpoint)
         self.device = device
         self.precision = precision
-        self.cache_dir = None if cache_dir is None else str(cache_dir)
+        self.cache_dir = None if cache_dir is None else fspath(cache_dir)
         self._given = (model, preprocess, tokenizer)
         self._reset()
 
@@ -115,14 +120,12 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the loaded model and the lock; a model that was handed in goes along."""
-        transient = {"_lock", "_blueprint", "_loaded", "_trims", "_warned"}
+        transient = {"_lock", "_blueprint", "_loaded", "_trims", "_fingerprint", "_warned"}
         return {key: value for key, value in self.__dict__.items() if key not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        fingerprint = state.get("_fingerprint")
         self.__dict__.update(state)
         self._reset()
-        self._fingerprint = fingerprint
 
     def __repr__(self) -> str:
         parts = [f"model_name={self.model_name!r}", f"checkpoint={self.checkpoint!r}"]
@@ -182,6 +185,8 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return self._blueprint
 
     def _ready(self) -> models.Loaded:
+        if self._loaded is not None:  # without the lock: images are prepared while another thread computes
+            return self._loaded
         with self._lock:
             if self._loaded is None:
                 self._loaded = self._load()
@@ -195,9 +200,8 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return models.adopt(model, self.model_name, device, preprocess, tokenizer)
         precision = "fp32" if self.precision == "auto" else self.precision
         loaded = models.load(self._found(), _choose_device(self.device), precision)
-        if (
-            preprocess is not None
-        ):  # whether its steps may be done twice is not known, so images stay as they are
+        if preprocess is not None:
+            # Nobody knows whether its steps may be done twice: images reach it as they are.
             loaded = replace(loaded, preprocess=preprocess, shrink=unchanged)
         return loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
 
@@ -269,9 +273,7 @@ def _choose_device(name: str | None) -> torch.device:
         raise ValueError(msg) from error
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not here.get(device.type, True):
-        msg = (
-            f"device {name!r} was asked for, but torch sees none here; device=None takes the fastest there is"
-        )
+        msg = f"device {name!r} was asked for, but torch sees none here; None takes the fastest there is"
         raise ValueError(msg)
     return device
 

@@ -378,6 +378,7 @@ async def test_async_twins_give_the_same(counting_embeddings, sample_images):
     np.testing.assert_array_equal(
         await embeddings.aembed_texts_array(texts), embeddings.embed_texts_array(texts)
     )
+    assert await embeddings.atruncated(texts) == [False, False]
     batch = await embeddings.aembed_images_array([red, b""], on_error="skip")
     assert batch.kept == (0,)
 

@@ -252,9 +252,20 @@ def test_a_model_without_its_preprocessing_must_come_with_one(loaded):
         OpenCLIPEmbeddings(model=loaded).embed_query("a dog")
 
 
-def test_precision_of_a_loaded_model_is_its_own(loaded):
+def test_precision_and_weights_of_a_loaded_model_are_its_own(loaded):
     with pytest.raises(ValueError, match="leave precision= out"):
         OpenCLIPEmbeddings(model=loaded, precision="bf16")
+    with pytest.raises(ValueError, match="leave checkpoint='openai' out"):
+        OpenCLIPEmbeddings(model=loaded, checkpoint="openai")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_loaded_model_of_half_precision_can_be_handed_in(precision, tiny_clip_dir, clip, pictures):
+    import open_clip
+
+    half = OpenCLIPEmbeddings(model=open_clip.create_model(f"local-dir:{tiny_clip_dir}", precision=precision))
+    assert np.dot(half.embed_image(pictures[0]), clip.embed_image(pictures[0])) > 0.999
+    assert np.dot(half.embed_query("a dog"), clip.embed_query("a dog")) > 0.999
 
 
 # --- device and precision
@@ -439,7 +450,7 @@ def test_a_file_of_weights_goes_with_a_plain_name(tiny_b32, tiny_clip_dir, clip,
     pt = tmp_path / "weights.pt"
     torch.save(load_file(tiny_clip_dir / "open_clip_model.safetensors"), pt)
     for file in (tiny_clip_dir / "open_clip_model.safetensors", pt):
-        embeddings = OpenCLIPEmbeddings("ViT-B-32", str(file), device="cpu")
+        embeddings = OpenCLIPEmbeddings("ViT-B-32", file, device="cpu")
         np.testing.assert_allclose(embeddings.embed_query("a dog"), clip.embed_query("a dog"), atol=1e-6)
         assert embeddings.fingerprint.startswith("open_clip:ViT-B-32:sha256-")
 
