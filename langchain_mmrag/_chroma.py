@@ -120,8 +120,8 @@ def _storable(value: Any, key: object, index: int) -> Any:
     if not isinstance(key, str) or not key or not _is_storable(value):
         kind = "an empty list" if isinstance(value, list) and not value else type(value).__name__
         msg = (
-            f"document {index}: metadata[{key!r}] is {kind}, which Chroma does not store. Convert "
-            "it, or leave it out: keys are non-empty str, values str, int, float, bool, or a list of one of these types"
+            f"document {index}: metadata[{key!r}] is {kind}, which Chroma does not store. Convert or drop it:"
+            " keys are non-empty str, values str, int, float, bool, or a list of one of these types"
         )
         raise ValueError(msg)
     return value

@@ -306,7 +306,7 @@ class SearchingChroma(Chroma):
         return lambda distance: min(max(1.0 - scale * distance, 0.0), 1.0)
 
     def _space(self) -> str:
-        settings: Mapping[str, Any] = self._collection.configuration
+        settings: Mapping[str, Any] = self._collection.configuration_json
         indexes = (settings.get("hnsw"), settings.get("spann"))
         return next((str(index["space"]) for index in indexes if index), "l2")
 

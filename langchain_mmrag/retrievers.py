@@ -49,7 +49,8 @@ class MultimodalRetriever(BaseRetriever):
     @classmethod
     def _can_rank(cls, store: Any) -> Any:
         if not callable(getattr(store, "search_ranked", None)):
-            msg = f"{type(store).__name__} has no search_ranked: use a MultimodalChroma, or store.as_retriever()"
+            name = type(store).__name__
+            msg = f"{name} has no search_ranked: use a MultimodalChroma, or store.as_retriever()"
             raise ValueError(msg)  # noqa: TRY004 - pydantic reports only ValueErrors
         return store
 
