@@ -43,6 +43,13 @@ def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
             bar.close()
 
 
+def plain(text: str) -> str:
+    """Text without control characters but line ends and tabs: what is in a file must not steer a terminal."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
 def short(path: str) -> str:
     """A path from here if it lies below the current folder, else as it is."""
     try:
@@ -55,8 +62,8 @@ def print_hit(rank: int, document: Document, score: float | None) -> None:
     """One hit: rank, score, kind, place, and the beginning of its text."""
     shown = "" if score is None else f"{score:6.2f}  "
     kind = KIND[modality_of(document.metadata)]
-    typer.echo(f"{rank:2}  {shown}{kind:7}  {short(_place(document))}")
-    text = " ".join(document.page_content.split())
+    typer.echo(f"{rank:2}  {shown}{kind:7}  {_line(short(_place(document)))}")
+    text = _line(document.page_content)
     indent = " " * (13 + len(shown))
     for line in textwrap.wrap(text, 96 - len(indent), max_lines=_PASSAGE_LINES, placeholder=" …"):
         typer.echo(indent + line)
@@ -66,7 +73,7 @@ def print_sources(documents: Sequence[Document]) -> None:
     """The numbered places an answer's `[n]` refer to."""
     typer.echo("\nSources:")
     for number, document in enumerate(documents, start=1):
-        typer.echo(f"[{number}] {short(_place(document))}")
+        typer.echo(f"[{number}] {_line(short(_place(document)))}")
 
 
 def print_report(report: IndexReport, store: Path) -> None:
@@ -88,13 +95,13 @@ def print_classes(paths: Sequence[str], scores: Sequence[dict[str, float]]) -> N
     best = [next(iter(row.items())) for row in scores]
     width = max((len(label) for label, _ in best), default=0)
     for path, (label, share) in zip(paths, best, strict=True):
-        typer.echo(f"{label:<{width}}  {share:4.0%}  {short(path)}")
+        typer.echo(f"{label:<{width}}  {share:4.0%}  {_line(short(path))}")
 
 
 def print_failures(reasons: Sequence[str]) -> None:
     """Why files could not be read, on stderr."""
     for reason in reasons[:_SHOWN_FAILURES]:
-        typer.echo(f"not read: {reason}", err=True)
+        typer.echo(f"not read: {_line(reason)}", err=True)
     if len(reasons) > _SHOWN_FAILURES:
         typer.echo(f"and {len(reasons) - _SHOWN_FAILURES} more (all of them with --json)", err=True)
 
@@ -124,6 +131,10 @@ def hit_rows(hits: Sequence[tuple[Document, float | None]]) -> list[dict[str, An
         }
         for rank, (document, score) in enumerate(hits, start=1)
     ]
+
+
+def _line(text: str) -> str:
+    return plain(" ".join(text.split()))
 
 
 def _place(document: Document) -> str:

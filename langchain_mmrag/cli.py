@@ -60,14 +60,17 @@ def main() -> None:
     """Run the command; an expected error is one line on stderr and exit status 1."""
     try:
         app()
-    except MMRAGError as error:
-        fail(str(error))
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
+        typer.echo(console.plain("mmrag: " + " ".join(str(error).split())), err=True)
+        sys.exit(1)
 
 
-def fail(message: str) -> None:
-    """End with one line on stderr."""
-    typer.echo("mmrag: " + " ".join(message.split()), err=True)
-    sys.exit(1)
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that come from what the user has, not from a mistake in the program."""
+    chroma = sys.modules.get("chromadb.errors")  # there if the command came as far as opening a store
+    return (MMRAGError, OSError) if chroma is None else (MMRAGError, OSError, chroma.ChromaError)
 
 
 @app.callback()
@@ -204,7 +207,11 @@ def classify(
     if any("{}" not in text for text in template or ()):
         _misused("--template", "the text needs {} where the label goes")
     embeddings = (_model(model, checkpoint) or ModelName(DEFAULT_MODEL)).load()
-    classifier = ZeroShotClassifier(embeddings, names, **({"templates": template} if template else {}))
+    classifier = (
+        ZeroShotClassifier(embeddings, names, templates=template)
+        if template
+        else ZeroShotClassifier(embeddings, names)
+    )
     paths, failed = _readable_pictures(images)
     scores = classifier.classify(paths) if paths else []
     if as_json:
@@ -253,7 +260,7 @@ def _stream(
             documents = part.get("context", documents)
             answer += part.get("answer", "")
             if not quiet:
-                typer.echo(part.get("answer", ""), nl=False)
+                typer.echo(console.plain(part.get("answer", "")), nl=False)
     except MMRAGError:
         raise
     except Exception as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from langchain_core.documents import Document
 
-from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX, source_of
+from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX, printable
 from langchain_mmrag.document_loaders.directory import LoadFailure, find_files, kind_of, unsupported
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
@@ -136,7 +136,7 @@ class _Run:
         folders: list[str] = []
         files: dict[Path, None] = {}
         for given in paths:
-            path = Path(source_of(given))
+            path = Path(os.path.abspath(given))  # noqa: PTH100 - as sources are, without `..`
             if path.is_dir():
                 folders.append(str(path))
                 files |= dict.fromkeys(find_files(path, on_failure=self._failed))
@@ -216,7 +216,7 @@ class _Run:
         self.readable.add(str(path))
 
     def _failed(self, failure: LoadFailure) -> None:
-        self.failed.append(Failed(failure.source, str(failure.error)))
+        self.failed.append(Failed(printable(failure.source), printable(str(failure.error))))
 
 
 def _known_files(store: MultimodalChroma) -> dict[str, _Known]:

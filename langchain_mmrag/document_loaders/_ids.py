@@ -6,6 +6,7 @@ import hashlib
 import os
 from typing import Final
 
+from langchain_mmrag.errors import UnsupportedFormatError
 from langchain_mmrag.media import is_url
 from langchain_mmrag.types import Modality
 
@@ -14,9 +15,21 @@ FILE_ID_PREFIX: Final = "file:"
 
 
 def source_of(path: str | os.PathLike[str]) -> str:
-    """What goes into `metadata["source"]`: an address as it is, a path made absolute (links not resolved)."""
+    """What goes into `metadata["source"]`: an address as it is, a path made absolute (links not resolved).
+
+    Raises:
+        UnsupportedFormatError: If the name of a file is not valid UTF-8, which a store cannot keep.
+    """
     text = os.fspath(path)
+    if printable(text) != text:
+        msg = f"the name of {printable(text)} is not valid UTF-8: rename the file"
+        raise UnsupportedFormatError(msg)
     return text if is_url(text) or text.startswith(("data:", "file:")) else os.path.abspath(text)  # noqa: PTH100
+
+
+def printable(text: str) -> str:
+    """A file's name with a mark in place of each byte that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def file_document_id(modality: Modality, source: str, sha256: str, position: int = 0) -> str:
@@ -25,4 +38,4 @@ def file_document_id(modality: Modality, source: str, sha256: str, position: int
     The place is part of it: two copies of a picture are two documents, and each goes when its file goes.
     """
     key = "\0".join((modality, source, sha256, str(position)))
-    return FILE_ID_PREFIX + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return FILE_ID_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:32]

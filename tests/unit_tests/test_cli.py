@@ -190,6 +190,17 @@ def test_misuse_is_explained_and_exits_with_two(arguments, says):
     assert says in " ".join(result.stderr.replace("│", " ").split())
 
 
+def test_what_is_in_files_does_not_steer_the_terminal(tmp_path, model):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b\x1b[31m\n.md").write_text("red \x1b[2J\x07 text")
+    run("index", tmp_path / "a", "--store", tmp_path / "s", "--model", model)
+    for command in ("search", "ask"):
+        shown = run(command, "red", "--store", tmp_path / "s").stdout
+        assert "text" in shown
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
+
+
 # ask
 
 
@@ -283,6 +294,28 @@ def test_a_store_that_is_not_there_is_one_line_and_is_not_made(tmp_path, monkeyp
 def test_a_collection_that_is_not_there_is_refused(store):
     with pytest.raises(StoreError, match="no collection 'other'"):
         run("search", "x", "--store", store, "--collection", "other")
+
+
+def test_a_collection_name_chroma_does_not_take_is_one_line(store, monkeypatch, capsys):
+    code, stderr = run_main(monkeypatch, capsys, "search", "x", "--store", store, "--collection", "?")
+    assert code == 1
+    assert stderr.startswith("mmrag: ")
+    assert stderr.count("\n") == 1
+
+
+def test_a_store_that_cannot_be_made_is_one_line(town, model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("in the way")
+    store = tmp_path / "file" / "store"
+    code, stderr = run_main(monkeypatch, capsys, "index", town, "--store", store, "--model", model)
+    assert code == 1
+    assert stderr.count("\n") == 1
+
+
+def test_a_mistake_in_the_program_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mmrag", "search", "x"])
+    monkeypatch.setattr(cli, "open_collection", lambda *_arguments, **_options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
 
 
 def test_another_model_than_the_collections_is_refused(store, tmp_path):

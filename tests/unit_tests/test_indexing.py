@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
-from langchain_mmrag.vectorstores import MultimodalChroma
 from PIL import Image
 
 from langchain_mmrag import errors
 from langchain_mmrag.document_loaders import DirectoryLoader
 from langchain_mmrag.indexing import Failed, IndexReport, index_paths
 from langchain_mmrag.media import MediaPolicy
+from langchain_mmrag.vectorstores import MultimodalChroma
 
 
 @pytest.fixture
@@ -130,6 +130,7 @@ def test_copies_of_a_file_are_documents_of_their_own(store, folder):
 def test_a_file_named_twice_is_indexed_once(store, folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert index_paths(store, ["red.png", folder / "red.png", folder]) == IndexReport(added=3)
+    assert index_paths(store, ["../town/more/../red.png", "."]) == IndexReport(skipped=3)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(store, tmp_path):
@@ -202,6 +203,20 @@ def test_a_picture_that_breaks_between_loading_and_embedding_does_not_cost_the_o
     report = index_paths(store, [folder])
     assert report == IndexReport(added=2, failed=(Failed(str(folder / "red.png"), "red.png broke"),))
     assert sources(store) == ["blue.png", "notes.md", "notes.md"]
+
+
+def test_a_file_whose_name_is_not_utf_8_is_reported_so_that_it_can_be_printed(store, folder):
+    picture = (folder / "red.png").read_bytes()
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff.png")).write_bytes(picture)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (folder / "ünï 'quote\" & #100%.png").write_bytes(picture)
+    report = index_paths(store, [folder])
+    assert report.added == 4
+    assert report.failed[0].source == str(folder / "bad\N{REPLACEMENT CHARACTER}.png")
+    assert "not valid UTF-8" in report.failed[0].reason
+    str(report.failed).encode()
 
 
 def test_the_policy_holds_while_indexing(store, folder, tmp_path):
