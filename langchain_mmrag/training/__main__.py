@@ -17,7 +17,7 @@ def _report(line: dict[str, float]) -> None:
     typer.echo("  ".join(f"{name} {value:.5g}" for name, value in line.items()))
 
 
-def main(
+def main(  # noqa: PLR0917  one option each
     steps: Annotated[int, typer.Option(help="Steps of the whole run.")] = TrainConfig.steps,
     workers: Annotated[int, typer.Option(help="Processes that draw pictures.")] = TrainConfig.workers,
     threads: Annotated[int, typer.Option(help="Threads of the training itself.")] = TrainConfig.threads,

@@ -10,12 +10,13 @@ from typing import Any
 class TrainConfig:
     """Settings of one run.
 
-    The learning rate warms up, stays, and falls linearly to zero over the last part: unlike a cosine, a run may
-    be lengthened from a checkpoint as long as the fall has not begun (Hägele et al., 2024, arXiv 2405.18392).
+    The learning rate warms up, stays, and falls linearly to zero over the last part: unlike a cosine, a run
+    may be lengthened from a checkpoint as long as the fall has not begun (Hägele et al., 2024,
+    arXiv 2405.18392).
     """
 
-    steps: int = 7000
-    batch_size: int = 256
+    steps: int = 6000
+    batch_size: int = 128
     seed: int = 0
     learning_rate: float = 1e-3
     warmup_steps: int = 200
@@ -25,8 +26,8 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     max_logit_scale: float = 100.0  # CLIP clamps the learned temperature at 1/100
     ema_decay: float = 0.998
-    autocast: bool = True  # bf16 for both towers; the loss stays in fp32
-    checkpoint_every: int = 250
+    autocast: bool = False  # bf16 for both towers, for processors that have it; the loss stays in fp32
+    checkpoint_every: int = 100
     threads: int = 1
     workers: int = 1  # processes that draw batches ahead of the training
     vision: str = "hgnetv2_b0"  # any timm name
@@ -46,14 +47,14 @@ class TrainConfig:
 
 
 def model_config(config: TrainConfig, vocab_size: int) -> dict[str, Any]:
-    """The two towers in open_clip's own terms: a small convolutional network and a three-layer text transformer."""
+    """The two towers in open_clip's own terms: a small convolutional and a three-layer text network."""
     return {
         "embed_dim": config.width,
         "vision_cfg": {
             "image_size": config.image_size,
             "timm_model_name": config.vision,
             "timm_pool": "avg",
-            "timm_proj": "linear",
+            "timm_proj": "",  # the network's own head projects
             "timm_model_pretrained": False,
         },
         "text_cfg": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,14 @@ class Batch(NamedTuple):
 
     images: NDArray[np.uint8]
     captions: list[str]
+
+
+class Batches(Protocol):
+    """Batches by number: batch `i` is step `i` of a run, the same whenever it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, step: int) -> Batch: ...
 
 
 MIXTURE = {"single": 0.66, "pair": 0.06, "several": 0.03, "shapes": 0.14, "charts": 0.08, "signs": 0.03}
@@ -53,7 +61,9 @@ class RenderedPairs:
             raise IndexError(step)
         rng = random.Random(self._seed * 2**32 + step)
         concepts = self._concepts(rng)
-        images, captions, seen = np.empty((self._batch_size, self._side, self._side, 3), np.uint8), [], set()
+        images = np.empty((self._batch_size, self._side, self._side, 3), np.uint8)
+        captions: list[str] = []
+        seen: set[str] = set()
         for row in images:
             for _ in range(20):  # a caption taken already is drawn again; after that a repeat is let through
                 image, caption = self._sample(rng, concepts[len(captions)])

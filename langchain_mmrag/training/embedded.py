@@ -17,12 +17,19 @@ from langchain_mmrag.training.vocabulary import write_vocabulary
 
 
 def corpus(glyph_set: GlyphSet, packages: dict[str, Path], batches: int = 12) -> list[str]:
-    """Texts whose words the vocabulary must hold: every English name and keyword of CLDR, and sample captions."""
+    """Texts whose words the vocabulary must hold: all English names and keywords of CLDR, sample captions."""
     path = packages["cldr-annotations-full"] / "annotations/en/annotations.json"
     entries = json.loads(path.read_text(encoding="utf-8"))["annotations"]["annotations"].values()
     texts = [text for entry in entries for text in (*entry.get("default", ()), *entry.get("tts", ()))]
     texts += [plural(concept.name) for concept in glyph_set.concepts]
-    texts += [*COLORS, *shapes.FORMS, *map(plural, shapes.FORMS), *charts.KINDS, *charts.TRENDS.values(), *signs.WORDS]
+    texts += [
+        *COLORS,
+        *shapes.FORMS,
+        *map(plural, shapes.FORMS),
+        *charts.KINDS,
+        *charts.TRENDS.values(),
+        *signs.WORDS,
+    ]
     pairs = RenderedPairs(glyph_set, batch_size=512, side=32, steps=batches, seed=1)
     return texts + [caption for batch in (pairs[k] for k in range(batches)) for caption in batch.captions]
 

@@ -1,8 +1,8 @@
 """The contrastive loss of CLIP.
 
-S = V_I V_T^T · scale is the matrix of temperature-scaled cosines of every picture with every caption of a batch;
-the loss is the mean of two cross-entropies, over its rows and over its columns, with the diagonal as target
-(Radford et al., 2021, arXiv 2103.00020, figure 3).
+S = V_I V_T^T · scale is the matrix of temperature-scaled cosines of every picture with every caption of a
+batch; the loss is the mean of two cross-entropies, over its rows and over its columns, with the diagonal as
+target (Radford et al., 2021, arXiv 2103.00020, figure 3).
 """
 
 from __future__ import annotations

@@ -3,18 +3,16 @@
 Every package below is fetched from the npm registry with `npm pack` at a pinned version and checked against
 a pinned digest. Drawings become *glyphs*: RGBA tiles of 96 x 96 pixels, one bank a style.
 
-| package                                | what                              | licence     | used for              |
-|----------------------------------------|-----------------------------------|-------------|-----------------------|
-| `@iconify-json/noto`                   | Noto emoji images                 | Apache-2.0  | training, demo        |
-| `@iconify-json/noto-v1`                | Noto emoji images, first edition  | Apache-2.0  | training              |
-| `@iconify-json/fluent-emoji`           | Fluent emoji, with gradients      | MIT         | training              |
-| `@iconify-json/fluent-emoji-flat`      | Fluent emoji, flat                | MIT         | training              |
-| `@iconify-json/fluent-emoji-high-contrast` | Fluent emoji, one colour      | MIT         | training              |
-| `@fontsource/noto-emoji`               | Noto Emoji, monochrome font       | OFL-1.1     | training              |
-| `@iconify-json/openmoji`               | OpenMoji                          | CC BY-SA 4.0| measuring only        |
-| `@iconify-json/twemoji`                | Twemoji                           | CC BY 4.0   | measuring only        |
-| `cldr-annotations-full`                | names and keywords (CLDR 48)      | Unicode-3.0 | captions              |
-| `emojibase-data`                       | groups of the Unicode emoji list  | MIT         | choice of concepts    |
+- `@iconify-json/noto`: Noto emoji images, Apache-2.0. Training, and the pictures of the demo.
+- `@iconify-json/noto-v1`: Noto emoji images, first edition, Apache-2.0. Training.
+- `@iconify-json/fluent-emoji`: Fluent emoji with gradients, MIT. Training.
+- `@iconify-json/fluent-emoji-flat`: Fluent emoji, flat, MIT. Training.
+- `@iconify-json/fluent-emoji-high-contrast`: Fluent emoji in one colour, MIT. Training.
+- `@fontsource/noto-emoji`: Noto Emoji, a monochrome font, OFL-1.1. Training.
+- `@iconify-json/openmoji`: OpenMoji, CC BY-SA 4.0. Measuring only, never trained on.
+- `@iconify-json/twemoji`: Twemoji, CC BY 4.0. Measuring only, never trained on.
+- `cldr-annotations-full`: names and keywords of CLDR 48, Unicode-3.0. Captions.
+- `emojibase-data`: groups of the Unicode emoji list, MIT. The choice of concepts.
 """
 
 from __future__ import annotations
@@ -50,15 +48,23 @@ HELD_OUT_STYLE = "twemoji"
 """Looked at once, for the published figure."""
 
 GROUPS = frozenset({"animals-nature", "food-drink", "travel-places", "activities", "objects"})
-_MIN_STYLES = 4
 _VISIBLE_ALPHA = 8
 
 PACKAGES = {
     "@iconify-json/noto": ("1.2.9", "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad"),
     "@iconify-json/noto-v1": ("1.2.5", "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37"),
-    "@iconify-json/fluent-emoji": ("1.2.7", "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b"),
-    "@iconify-json/fluent-emoji-flat": ("1.2.6", "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175"),
-    "@iconify-json/fluent-emoji-high-contrast": ("1.2.6", "0b92d48c90d2200bd499e3cdd09a127ca6a8c8ddefd34c35eb5a1e4994012ae0"),
+    "@iconify-json/fluent-emoji": (
+        "1.2.7",
+        "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b",
+    ),
+    "@iconify-json/fluent-emoji-flat": (
+        "1.2.6",
+        "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175",
+    ),
+    "@iconify-json/fluent-emoji-high-contrast": (
+        "1.2.6",
+        "0b92d48c90d2200bd499e3cdd09a127ca6a8c8ddefd34c35eb5a1e4994012ae0",
+    ),
     "@fontsource/noto-emoji": ("5.3.2", "1fe49bb2cf7c2d78f93c0a69b6a431dcfd0d585b7831eba87fae6888ccf8d373"),
     "@iconify-json/openmoji": ("1.2.29", "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5"),
     "@iconify-json/twemoji": ("1.2.5", "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7"),
@@ -142,7 +148,7 @@ def _fetch_one(folder: Path, name: str, version: str, digest: str) -> Path:
 
 
 def concepts(packages: dict[str, Path]) -> list[Concept]:
-    """Choose the concepts: things with a name, drawn by Noto and at least four trained styles.
+    """Choose the concepts: things with a name that every trained style draws.
 
     Taken are the groups of animals, food, places, activities and objects, single code points only; faces,
     people, symbols and flags tell apart by details a small picture does not hold. Clock faces are left out
@@ -161,8 +167,7 @@ def concepts(packages: dict[str, Path]) -> list[Concept]:
         styles = tuple(style for style, table in tables.items() if code in table)
         if int(code, 16) in fonts:
             styles += tuple(_FONT_STYLES)
-        trained = [style for style in styles if style in TRAINED_STYLES]
-        if name in chosen or "noto" not in styles or len(trained) < _MIN_STYLES:
+        if name in chosen or not set(TRAINED_STYLES) <= set(styles):
             continue
         keywords = tuple(k for k in dict.fromkeys(map(_plain, entry.get("default", []))) if k != name)
         chosen[name] = Concept(code, name, keywords, group, styles)

@@ -6,12 +6,10 @@ import copy
 import json
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langchain_mmrag.training.config import PREPROCESS, TrainConfig
-from langchain_mmrag.training.data import Batch
+from langchain_mmrag.training.data import Batch, Batches
 from langchain_mmrag.training.loss import contrastive_loss
 
 logger = logging.getLogger(__name__)
@@ -53,7 +51,8 @@ def encode_texts(model: Any, tokens: Tensor, chunks: int = 2) -> Tensor:
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups: matrices decay; embeddings, norms, biases and the temperature do not."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (decayed if parameter.ndim > 1 and "embedding" not in name else free).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
@@ -74,7 +73,7 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
 def train(
     model: Any,
     tokenizer: Callable[[list[str]], Tensor],
-    batches: Sequence[Batch],
+    batches: Batches,
     config: TrainConfig,
     folder: Path,
     *,
@@ -97,9 +96,13 @@ def train(
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1))
     torch.set_num_threads(config.threads)
     model.to(memory_format=torch.channels_last).train()
-    average = copy.deepcopy(model).eval()
+    average: nn.Module = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=config.betas, eps=1e-6
+        parameter_groups(model, config.weight_decay),
+        lr=config.learning_rate,
+        betas=config.betas,
+        eps=1e-6,
+        fused=True,
     )
     start = load_checkpoint(folder, model, average, optimizer)
     losses: list[float] = []
@@ -138,19 +141,20 @@ def train(
     return average
 
 
-def _ahead(batches: Sequence[Batch], start: int, config: TrainConfig) -> Any:
+def _ahead(batches: Batches, start: int, config: TrainConfig) -> Iterator[Batch]:
     """Batches from `start` on, drawn by other processes while this one trains."""
     if not config.workers:
-        return islice(iter(batches), start, None)
+        yield from (batches[step] for step in range(start, config.steps))
+        return
     loader: Any = torch.utils.data.DataLoader(
-        batches,  # type: ignore[arg-type]  a sequence is all a map-style dataset is
+        cast("Any", batches),  # all that is asked of a map-style dataset is `__getitem__`
         sampler=range(start, config.steps),
         batch_size=None,
         num_workers=config.workers,
         prefetch_factor=8,
-        collate_fn=_as_is,
+        collate_fn=cast("Any", _as_is),
     )
-    return loader
+    yield from loader
 
 
 def _as_is(batch: Batch) -> Batch:
@@ -167,7 +171,7 @@ def save_checkpoint(folder: Path, step: int, model: nn.Module, average: nn.Modul
     }
     part = folder / "checkpoint.pt.part"
     torch.save(state, part)
-    os.replace(part, folder / "checkpoint.pt")
+    part.replace(folder / "checkpoint.pt")
 
 
 def load_checkpoint(folder: Path, model: nn.Module, average: nn.Module, optimizer: Any) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def _merges_of(word: str, tokenizer: Any) -> Iterable[tuple[str, str]]:
     letters = [tokenizer.byte_encoder[byte] for byte in word.encode()]
     pieces = [*letters[:-1], letters[-1] + "</w>"]
     while len(pieces) > 1:
-        best = min(zip(pieces, pieces[1:], strict=False), key=lambda pair: ranks.get(pair, len(ranks)))
+        best = min(pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             return
         yield best

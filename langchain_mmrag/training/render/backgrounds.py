@@ -44,7 +44,8 @@ def _turned(rng: random.Random, side: int) -> NDArray[np.float32]:
     """A coordinate that grows along a random direction, in pixels."""
     y, x = _grid(side)
     angle = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
-    return np.cos(angle).astype(np.float32) * x + np.sin(angle).astype(np.float32) * y
+    along: NDArray[np.float32] = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
+    return along
 
 
 def white(rng: random.Random, side: int) -> Ground:  # noqa: ARG001  every kind has one signature
@@ -90,7 +91,9 @@ def dots(rng: random.Random, side: int) -> Ground:
     y, x = _grid(side)
     pitch = rng.uniform(5, 16)
     radius = pitch * rng.uniform(0.15, 0.42)
-    away = np.hypot((x + rng.uniform(0, pitch)) % pitch - pitch / 2, (y + rng.uniform(0, pitch)) % pitch - pitch / 2)
+    away = np.hypot(
+        (x + rng.uniform(0, pitch)) % pitch - pitch / 2, (y + rng.uniform(0, pitch)) % pitch - pitch / 2
+    )
     return _mix(np.clip(radius - away + 0.5, 0, 1), *_two(rng)), None
 
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from langchain_mmrag.training.render.palette import COLORS, NUMBERS, RGB, any_color, shade, shrink, with_article
+from langchain_mmrag.training.render.palette import (
+    COLORS,
+    NUMBERS,
+    RGB,
+    any_color,
+    shade,
+    shrink,
+    with_article,
+)
 
 TRENDS = {
     "rising": "going up",
@@ -132,7 +140,11 @@ def _pie(c: Canvas, slices: int) -> None:
     rng = c.rng
     others = rng.sample([name for name in _INKS if name != c.color], slices - 1)
     shares = [rng.uniform(1.6, 2.2)] + [rng.uniform(0.5, 1.1) for _ in others]
-    angle, radius, middle = rng.uniform(0, 360), c.side * rng.uniform(0.30, 0.45), c.side * rng.uniform(0.46, 0.54)
+    angle, radius, middle = (
+        rng.uniform(0, 360),
+        c.side * rng.uniform(0.30, 0.45),
+        c.side * rng.uniform(0.46, 0.54),
+    )
     rim = (255, 255, 255) if rng.random() < 0.5 else None
     box = (middle - radius, middle - radius, middle + radius, middle + radius)
     for name, share in zip([c.color, *others], shares, strict=True):
@@ -215,14 +227,24 @@ def _bar_chart(c: Canvas, trend: str, count: int) -> list[str]:
     count = count or c.rng.randint(3, 7)
     _bars(c, series(c.rng, count, trend))
     course, number, a = TRENDS[trend], NUMBERS[count - 1], with_article(c.color)
-    return ["a bar chart", f"{a} bar chart", f"a bar chart with {number} {c.color} bars", f"a bar chart {course}", f"{a} bar chart {course}"]
+    return [
+        "a bar chart",
+        f"{a} bar chart",
+        f"a bar chart with {number} {c.color} bars",
+        f"a bar chart {course}",
+        f"{a} bar chart {course}",
+    ]
 
 
 def _horizontal_bar_chart(c: Canvas, trend: str, count: int) -> list[str]:
     count = count or c.rng.randint(3, 7)
     _horizontal_bars(c, series(c.rng, count, trend))
     number = NUMBERS[count - 1]
-    return ["a horizontal bar chart", f"{with_article(c.color)} horizontal bar chart", f"a horizontal bar chart with {number} {c.color} bars"]
+    return [
+        "a horizontal bar chart",
+        f"{with_article(c.color)} horizontal bar chart",
+        f"a horizontal bar chart with {number} {c.color} bars",
+    ]
 
 
 def _line_chart(c: Canvas, trend: str, count: int) -> list[str]:
@@ -239,14 +261,25 @@ def _area_chart(c: Canvas, trend: str, count: int) -> list[str]:
 
 def _scatter_plot(c: Canvas, trend: str, count: int) -> list[str]:  # noqa: ARG001  one signature for all painters
     _scatter(c, trend)
-    course = {"rising": "with positive correlation", "falling": "with negative correlation"}.get(trend, "with no correlation")
-    return ["a scatter plot", f"a scatter plot {course}", f"{with_article(c.color)} scatter plot", f"a scatter plot of {c.color} points"]
+    course = {"rising": "with positive correlation", "falling": "with negative correlation"}.get(
+        trend, "with no correlation"
+    )
+    return [
+        "a scatter plot",
+        f"a scatter plot {course}",
+        f"{with_article(c.color)} scatter plot",
+        f"a scatter plot of {c.color} points",
+    ]
 
 
 def _pie_chart(c: Canvas, trend: str, count: int) -> list[str]:  # noqa: ARG001
     count = count or c.rng.randint(2, 6)
     _pie(c, count)
-    return ["a pie chart", f"a pie chart with {NUMBERS[count - 1]} slices", f"a pie chart where {c.color} is the biggest slice"]
+    return [
+        "a pie chart",
+        f"a pie chart with {NUMBERS[count - 1]} slices",
+        f"a pie chart where {c.color} is the biggest slice",
+    ]
 
 
 def _table_chart(c: Canvas, trend: str, count: int) -> list[str]:  # noqa: ARG001
@@ -262,7 +295,16 @@ def _heatmap_chart(c: Canvas, trend: str, count: int) -> list[str]:  # noqa: ARG
 _PAINTERS: dict[str, Callable[[Canvas, str, int], list[str]]] = dict(
     zip(
         KINDS,
-        (_bar_chart, _horizontal_bar_chart, _line_chart, _pie_chart, _scatter_plot, _area_chart, _table_chart, _heatmap_chart),
+        (
+            _bar_chart,
+            _horizontal_bar_chart,
+            _line_chart,
+            _pie_chart,
+            _scatter_plot,
+            _area_chart,
+            _table_chart,
+            _heatmap_chart,
+        ),
         strict=True,
     )
 )

@@ -75,7 +75,9 @@ def body_of(bank: NDArray[np.uint8]) -> NDArray[np.uint8]:
         outside = grown
 
 
-def tile(rng: random.Random, glyphs: GlyphSet, concept: int, style: str, ground: Image.Image, *, alter: bool) -> Image.Image:
+def tile(
+    rng: random.Random, glyphs: GlyphSet, concept: int, style: str, ground: Image.Image, *, alter: bool
+) -> Image.Image:
     """One drawing as an RGBA tile of 96 x 96, altered for training when `alter` is set."""
     image = Image.fromarray(glyphs.banks[style][concept])
     if style in INK_STYLES:
@@ -91,7 +93,9 @@ def tile(rng: random.Random, glyphs: GlyphSet, concept: int, style: str, ground:
     return image
 
 
-def _inked(rng: random.Random, image: Image.Image, body: NDArray[np.uint8], ground: Image.Image) -> Image.Image:
+def _inked(
+    rng: random.Random, image: Image.Image, body: NDArray[np.uint8], ground: Image.Image
+) -> Image.Image:
     """Dark ink on a light ground, light on dark; the body left open, or filled white or with a colour."""
     dark_ground = ImageStat.Stat(ground.convert("L")).mean[0] < 110
     ink = (245, 245, 245) if dark_ground else (24, 24, 24)
@@ -214,7 +218,18 @@ def single(rng: random.Random, glyphs: GlyphSet, concept: int, side: int) -> tup
     return weathered(rng, ground), caption(rng, glyphs.concepts[concept], size, color)
 
 
-_NAMED = ("{n}", "{n}", "{n}", "{a}", "a picture of {a}", "an icon of {a}", "a drawing of {a}", "a photo of {a}", "an emoji of {a}", "image of {n}")
+_NAMED = (
+    "{n}",
+    "{n}",
+    "{n}",
+    "{a}",
+    "a picture of {a}",
+    "an icon of {a}",
+    "a drawing of {a}",
+    "a photo of {a}",
+    "an emoji of {a}",
+    "image of {n}",
+)
 _ABOUT = ("{k}", "{k}", "something about {k}", "a picture about {k}", "{k} picture")
 
 
@@ -227,7 +242,10 @@ def caption(rng: random.Random, concept: Concept, size: str, color: str | None) 
     if chance < 0.60:
         ground = f" on {with_article(color)} background" if color else ""
         sized = f"{size} {name}" if size else name
-        return rng.choice(["{a}", "{a}", "{n}", "a picture of {a}"]).format(a=with_article(sized), n=sized) + ground
+        return (
+            rng.choice(["{a}", "{a}", "{n}", "a picture of {a}"]).format(a=with_article(sized), n=sized)
+            + ground
+        )
     some = rng.sample(keywords, rng.randint(1, min(len(keywords), 4)))
     if chance < 0.84:
         if len(some) == 1:
@@ -248,11 +266,15 @@ def pair(rng: random.Random, glyphs: GlyphSet, first: int, second: int, side: in
         corner = (min(max(0, x - across // 2), side - across), min(max(0, y - across // 2), side - across))
         place(ground, drawn, across, corner)
     a, b = rng.sample([glyphs.concepts[first].name, glyphs.concepts[second].name], 2)
-    form = rng.choice(["{a} and {b}", "{x} and {y}", "{x} next to {y}", "{a}, {b}", "a picture of {x} and {y}"])
+    form = rng.choice(
+        ["{a} and {b}", "{x} and {y}", "{x} next to {y}", "{a}, {b}", "a picture of {x} and {y}"]
+    )
     return weathered(rng, ground), form.format(a=a, b=b, x=with_article(a), y=with_article(b))
 
 
-def several(rng: random.Random, glyphs: GlyphSet, concept: int, count: int, side: int) -> tuple[Image.Image, str]:
+def several(
+    rng: random.Random, glyphs: GlyphSet, concept: int, count: int, side: int
+) -> tuple[Image.Image, str]:
     """Two to four drawings of one concept in the cells of a grid."""
     ground, _ = backgrounds.draw(rng, side)
     style, half = glyphs.pick_style(rng, concept), side // 2

@@ -52,7 +52,7 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
 
 def with_article(noun: str) -> str:
     """`noun` with "a" or "an"; a plural stays bare."""
-    last = noun.split()[-1]
+    last = noun.rsplit(maxsplit=1)[-1]
     if last.endswith("s") and not last.endswith(("ss", "us", "is")):
         return noun
     vowel = noun[0] in "aeiou" and not noun.startswith(("uni", "eu", "one"))

@@ -73,7 +73,9 @@ def combination_held_out(color: str, form: str) -> bool:
     return form != "heart" and held_out("color-form", color, form)
 
 
-def _regular(x: float, y: float, radius: float, corners: int, turn: float, inner: float = 0.0) -> list[tuple[float, float]]:
+def _regular(  # noqa: PLR0917  the plain geometry of a polygon
+    x: float, y: float, radius: float, corners: int, turn: float, inner: float = 0.0
+) -> list[tuple[float, float]]:
     """Corners of a regular polygon, or of a star when `inner` is the share of its inner radius."""
     steps = corners * (2 if inner else 1)
     points = []
@@ -93,10 +95,23 @@ def _heart(x: float, y: float, r: float) -> list[tuple[float, float]]:
     return points
 
 
-_POLYGONS = {"triangle": (3, 1.1, 0.0), "star": (5, 1.15, 0.42), "pentagon": (5, 1.05, 0.0), "hexagon": (6, 1.05, 0.0)}
+_POLYGONS = {
+    "triangle": (3, 1.1, 0.0),
+    "star": (5, 1.15, 0.42),
+    "pentagon": (5, 1.05, 0.0),
+    "hexagon": (6, 1.05, 0.0),
+}
 
 
-def draw_form(draw: ImageDraw.ImageDraw, form: str, at: tuple[float, float], r: float, fill: RGB, ground: RGB, turn: float) -> None:
+def draw_form(  # noqa: PLR0917  the arguments of a brush stroke
+    draw: ImageDraw.ImageDraw,
+    form: str,
+    at: tuple[float, float],
+    r: float,
+    fill: RGB,
+    ground: RGB,
+    turn: float,
+) -> None:
     """Draw one form of radius `r` around `at`; polygons are turned by `turn` radians."""
     x, y = at
     box = (x - r, y - r, x + r, y + r)
@@ -133,7 +148,9 @@ def draw_card(rng: random.Random, card: ShapeCard, side: int) -> Image.Image:
     image = Image.new("RGB", (large, large), ground)
     draw = ImageDraw.Draw(image)
     for x, y, radius in _pieces(rng, card):
-        draw_form(draw, card.form, (x * large, y * large), radius * large, fill, ground, rng.uniform(-0.25, 0.25))
+        draw_form(
+            draw, card.form, (x * large, y * large), radius * large, fill, ground, rng.uniform(-0.25, 0.25)
+        )
     return shrink(image, side)
 
 
@@ -150,7 +167,8 @@ def _pieces(rng: random.Random, card: ShapeCard) -> list[tuple[float, float, flo
         layout = [((k + 0.5) / card.count, 0.5 + rng.uniform(-0.15, 0.15)) for k in range(card.count)]
         radius = 0.42 / card.count
     return [
-        (x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03), radius * rng.uniform(0.8, 1.05)) for x, y in layout
+        (x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03), radius * rng.uniform(0.8, 1.05))
+        for x, y in layout
     ]
 
 

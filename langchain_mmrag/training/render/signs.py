@@ -14,11 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 from langchain_mmrag.training.render.palette import shade, shrink, with_article
 
 WORDS = tuple(
-    """stop open exit sale help push pull danger free new hot cold yes no hello welcome thanks love peace music
-    coffee pizza hotel taxi bus school police hospital parking north south east west monday friday summer winter
-    spring autumn red blue green black white cat dog fish bird apple lemon bread milk water fire earth moon sun
-    star rain snow king queen jazz rock news sport game code data cloud python search menu home back next
-    start""".split()
+    """
+    stop open exit sale help push pull danger free new hot cold yes no hello welcome thanks love
+    peace music coffee pizza hotel taxi bus school police hospital parking north south east west
+    monday friday summer winter spring autumn red blue green black white cat dog fish bird apple
+    lemon bread milk water fire earth moon sun star rain snow king queen jazz rock news sport game
+    code data cloud python search menu home back next start
+    """.split()  # noqa: SIM905  words read better as words
 )
 _DARK = ("black", "brown", "purple", "blue", "red", "green")
 _LIGHT = ("white", "yellow", "cyan", "pink", "orange")
@@ -33,7 +35,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def draw_sign(rng: random.Random, word: str, side: int, *, text: str = "", ground: str = "") -> tuple[Image.Image, str]:
+def draw_sign(
+    rng: random.Random, word: str, side: int, *, text: str = "", ground: str = ""
+) -> tuple[Image.Image, str]:
     """A sign as an RGB picture of `side` pixels, and a caption of it.
 
     Colours are chosen to be read: dark letters on a light card or the other way round.
@@ -73,5 +77,3 @@ def draw_sign(rng: random.Random, word: str, side: int, *, text: str = "", groun
 def sample(rng: random.Random, side: int) -> tuple[Image.Image, str]:
     """A training sign and its caption."""
     return draw_sign(rng, rng.choice(WORDS), side)
-
-
