@@ -64,7 +64,7 @@ class Embedder:
         """
         vectors, failures = self._batch([picture])
         if failures:
-            raise failures[0].error
+            raise _innermost(failures[0].error)
         vector: Vectors = vectors[0]
         return vector
 
@@ -85,7 +85,7 @@ class Embedder:
             batch = pictures[start : start + _BATCH]
             found, failures = self._batch(batch)
             for failure in failures:
-                on_failure(start + failure.index, failure.error)
+                on_failure(start + failure.index, _innermost(failure.error))
             failed = {failure.index for failure in failures}
             kept = (start + index for index in range(len(batch)) if index not in failed)
             vectors.update(zip(kept, found, strict=True))
@@ -138,3 +138,10 @@ def _as_files(pictures: Sequence[Picture], failures: list[ImageFailure], files: 
 
 def _nothing() -> Vectors:
     return np.empty((0, 0), dtype=np.float32)
+
+
+def _innermost(error: LoadError) -> LoadError:
+    """What `Picture` raised: who reads from it may have taken that for trouble with a file and said so."""
+    while isinstance(error.__cause__, LoadError):
+        error = error.__cause__
+    return error

@@ -175,6 +175,17 @@ class MultimodalChroma(SearchingChroma):
         self._record.forget()
         self._search.backgrounds.forget()
 
+    def reset_collection(self) -> None:
+        """Make the collection anew, empty, open to any embedding, with the settings this store was given."""
+        if self._chroma_collection is not None:
+            self.delete_collection()
+        self._chroma_collection = self._client.get_or_create_collection(
+            self._collection_name,
+            configuration=self._collection_configuration,
+            metadata=self._collection_metadata,
+            embedding_function=None,
+        )
+
     def fork(self, new_name: str) -> Self:
         """A copy of the collection under a new name; only Chroma Cloud can do it.
 
