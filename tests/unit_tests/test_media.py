@@ -24,6 +24,7 @@ from langchain_mmrag.media import (
     image_facts,
     open_image,
     prompt_image,
+    quiet,
 )
 from langchain_mmrag.media.quiet import quiet_pillow
 from tests.unit_tests.media_cases import (
@@ -139,6 +140,12 @@ def test_a_pillow_image_of_any_mode_opens_and_stays_as_it_was(mode: str) -> None
 def test_wide_gray_is_scaled_not_clipped(values: tuple, dtype: str, expected: tuple) -> None:
     image = open_image(Image.fromarray(np.array([values], dtype)))
     assert [image.getpixel((x, 0))[0] for x in range(4)] == list(expected)
+
+
+def test_sixteen_bits_are_rounded_to_the_nearest_level() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    image = open_image(Image.fromarray(values))
+    assert np.array_equal(np.asarray(image)[..., 0], (values / 257).round().astype(np.uint8))
 
 
 def test_a_large_jpeg_is_decoded_smaller_on_request() -> None:
@@ -273,15 +280,12 @@ def test_pillows_warnings_stay_inside_and_only_there() -> None:
         assert seen, "the same file outside of this package warns as before"
 
 
-def test_the_warning_filter_does_not_pile_up() -> None:
+def test_the_warning_filter_comes_first_and_once() -> None:
     with warnings.catch_warnings():
         for _ in range(3):
-            warnings.simplefilter("always")
-            open_image(FLAG_PNG)
-        before = len(warnings.filters)
-        for _ in range(5):
-            open_image(FLAG_PNG)
-        assert len(warnings.filters) == before
+            warnings.simplefilter("error")
+            open_image(jpeg_with_broken_exif())
+        assert [entry is quiet._FILTER for entry in warnings.filters].count(True) == 1
 
 
 def test_threads_decode_at_once_with_warnings_as_errors() -> None:

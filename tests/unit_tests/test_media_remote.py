@@ -446,7 +446,7 @@ def _drip(parts: bytes) -> Callable[[bytes], Iterator[bytes]]:
 
 
 def _silence(_: bytes) -> Iterator[bytes]:
-    for _ in range(100):
+    for _ in range(500):
         time.sleep(0.02)
         yield b""
 
@@ -465,7 +465,7 @@ def test_a_slow_server_is_left_in_time(
     serve: Callable[..., Server], answer: Callable[[bytes], Iterator[bytes]]
 ) -> None:
     server = serve(answer)
-    with at_most(1.2), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
+    with at_most(4), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
         open_image(server.url, HASTY)
 
 
@@ -474,12 +474,12 @@ def test_one_time_limit_spans_all_redirects(serve: Callable[..., Server]) -> Non
         time.sleep(0.15)
         yield redirect("/again")
 
-    with at_most(1.2), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
+    with at_most(4), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
         open_image(serve(answer).url, HASTY)
 
 
 def test_a_server_that_never_greets_in_tls_is_left_in_time(serve: Callable[..., Server]) -> None:
-    with at_most(1.2), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
+    with at_most(4), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
         open_image(serve(_silence).url.replace("http:", "https:"), HASTY)
 
 
@@ -492,7 +492,7 @@ def test_a_slow_name_server_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     try:
-        with at_most(1.2), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
+        with at_most(4), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
             open_image("http://slow.test/a.png", HASTY)
     finally:
         done.set()
@@ -500,7 +500,7 @@ def test_a_slow_name_server_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_announced_length_above_the_cap_is_refused_unread(serve: Callable[..., Server]) -> None:
     server = serve(lambda _: iter([b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", bytes(1000)]))
-    with at_most(2), pytest.raises(UnsafeSourceError, match="more than the 100000 bytes"):
+    with at_most(4), pytest.raises(UnsafeSourceError, match="more than the 100000 bytes"):
         read_media(server.url, MediaPolicy(allow_private_addresses=True, max_bytes=100_000))
 
 
@@ -619,13 +619,13 @@ def test_flipped_bytes_in_an_answer_open_or_raise_a_load_error(serve: Callable[.
             data[generator.randrange(140)] = generator.randrange(256)
         return bytes(data)
 
-    server = serve(answer)
+    server, opened = serve(answer), 0
     for _ in range(150):
         try:
-            open_image(server.url, HASTY)
+            opened += open_image(server.url, OPEN).size == (32, 16)
         except LoadError:
             continue
-    assert server.connections >= 150
+    assert 0 < opened < 150
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------
@@ -680,5 +680,5 @@ def test_a_slow_body_over_tls_is_left_in_time(serve: Callable[..., Server], name
     context.load_cert_chain(CERTIFICATE)
     names["pictures.test"] = [["127.0.0.1"]]
     server = serve(_drip(reply(bytes(500))), tls=context)
-    with at_most(1.2), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
+    with at_most(4), pytest.raises(LoadError, match=r"not there within 0\.4 s"):
         read_media(f"https://pictures.test:{server.port}/", HASTY)
