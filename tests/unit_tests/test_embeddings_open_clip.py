@@ -195,6 +195,34 @@ def test_threads_share_one_model(tiny_clip_dir, pictures, monkeypatch):
     np.testing.assert_allclose(by_image, [embeddings.embed_image(path) for path in pictures * 2], atol=1e-6)
 
 
+def test_threads_do_not_compute_at_once(tiny_clip_dir, pictures, monkeypatch):
+    embeddings = OpenCLIPEmbeddings(f"local-dir:{tiny_clip_dir}", device="cpu", show_progress=False)
+    model = embeddings._ready().model
+    inside, most = [], []
+
+    def alone(method):
+        def watched(*args, **options):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+            return method(*args, **options)
+
+        return watched
+
+    monkeypatch.setattr(model, "encode_image", alone(model.encode_image))
+    monkeypatch.setattr(model.transformer, "get_cast_dtype", alone(model.transformer.get_cast_dtype))
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(
+                lambda i: embeddings.embed_query("a") if i % 2 else embeddings.embed_image(pictures[0]),
+                range(16),
+            )
+        )
+    assert len(most) >= 16
+    assert max(most) == 1
+
+
 def test_the_model_is_in_evaluation_mode_and_builds_no_graph(clip):
     clip.embed_query("load it")
     assert not clip._ready().model.training
@@ -635,6 +663,25 @@ def test_a_repository_is_fetched_once_and_then_read_from_the_cache(hub, clip, tm
     again = OpenCLIPEmbeddings("hf-hub:org/tiny", cache_dir=str(tmp_path), device="cpu")
     assert again.embed_query("a dog") == clip.embed_query("a dog")
     assert hub == []
+
+
+def test_a_tag_is_prepared_for_as_open_clip_does(hub, tmp_path, pictures, monkeypatch):
+    import open_clip
+    from open_clip import factory
+
+    # Of the tags whose preprocessing is not the usual one: this one squashes the picture.
+    shape = config(quick_gelu=True)["model_cfg"]
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-H-14-quickgelu", shape)
+    embeddings = OpenCLIPEmbeddings("ViT-H-14-quickgelu", "dfn5b", cache_dir=tmp_path, device="cpu")
+    vectors = embeddings.embed_images_array(pictures).vectors
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        "ViT-H-14-quickgelu", pretrained="dfn5b", cache_dir=str(tmp_path)
+    )
+    stock = [
+        model.eval().encode_image(preprocess(Image.open(path))[None], normalize=True).detach().numpy()[0]
+        for path in pictures
+    ]
+    np.testing.assert_allclose(vectors, stock, atol=2e-6)
 
 
 def test_a_repository_that_is_missing_or_no_open_clip_model_is_a_clear_error(hub, tmp_path, monkeypatch):
