@@ -15,7 +15,7 @@ class TrainConfig:
     arXiv 2405.18392).
     """
 
-    steps: int = 6000
+    steps: int = 3200
     batch_size: int = 128
     seed: int = 0
     learning_rate: float = 1e-3
@@ -30,7 +30,7 @@ class TrainConfig:
     checkpoint_every: int = 100
     threads: int = 1
     workers: int = 1  # processes that draw batches ahead of the training
-    vision: str = "hgnetv2_b0"  # any timm name
+    vision: str = "resnet10t"  # any timm name
     image_size: int = 64
     context_length: int = 32
     width: int = 192

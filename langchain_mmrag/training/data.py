@@ -30,7 +30,7 @@ class Batches(Protocol):
     def __getitem__(self, step: int) -> Batch: ...
 
 
-MIXTURE = {"single": 0.66, "pair": 0.06, "several": 0.03, "shapes": 0.14, "charts": 0.08, "signs": 0.03}
+MIXTURE = {"single": 0.68, "pair": 0.05, "several": 0.02, "shapes": 0.14, "charts": 0.08, "signs": 0.03}
 """What a training picture shows, and how often."""
 
 

@@ -48,6 +48,14 @@ HELD_OUT_STYLE = "twemoji"
 """Looked at once, for the published figure."""
 
 GROUPS = frozenset({"animals-nature", "food-drink", "travel-places", "activities", "objects"})
+LONGER_NAMES = frozenset(
+    """fishing pole, spiral shell, tropical fish, four leaf clover, maple leaf, circus tent, evergreen tree,
+    deciduous tree, fire engine, ferris wheel, cheese wedge, red apple, honey pot, birthday cake, ice cream,
+    hot beverage, full moon, crescent moon, cloud with lightning, framed picture, old key, world map,
+    film projector, hourglass done, alarm clock, christmas tree""".replace("\n    ", " ").split(", ")
+)
+"""Concepts taken although their name has more than one word."""
+
 _VISIBLE_ALPHA = 8
 
 PACKAGES = {
@@ -148,11 +156,12 @@ def _fetch_one(folder: Path, name: str, version: str, digest: str) -> Path:
 
 
 def concepts(packages: dict[str, Path]) -> list[Concept]:
-    """Choose the concepts: things with a name that every trained style draws.
+    """Choose the concepts: everyday things that every trained style draws.
 
-    Taken are the groups of animals, food, places, activities and objects, single code points only; faces,
-    people, symbols and flags tell apart by details a small picture does not hold. Clock faces are left out
-    for the same reason. Of several code points with one name the first is taken.
+    Taken are the groups of animals, food, places, activities and objects, single code points whose name is one
+    word, and a few longer names. Faces, people, symbols and flags differ by details a small picture does not
+    hold; longer names are mostly variants (six kinds of mailbox, nine moons). Of several code points with one
+    name the first is taken.
     """
     annotations = _json(packages["cldr-annotations-full"] / "annotations/en/annotations.json")
     words = annotations["annotations"]["annotations"]
@@ -167,7 +176,8 @@ def concepts(packages: dict[str, Path]) -> list[Concept]:
         styles = tuple(style for style, table in tables.items() if code in table)
         if int(code, 16) in fonts:
             styles += tuple(_FONT_STYLES)
-        if name in chosen or not set(TRAINED_STYLES) <= set(styles):
+        everyday = " " not in name or name in LONGER_NAMES
+        if name in chosen or not everyday or not set(TRAINED_STYLES) <= set(styles):
             continue
         keywords = tuple(k for k in dict.fromkeys(map(_plain, entry.get("default", []))) if k != name)
         chosen[name] = Concept(code, name, keywords, group, styles)

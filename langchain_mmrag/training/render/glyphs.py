@@ -212,7 +212,8 @@ def single(rng: random.Random, glyphs: GlyphSet, concept: int, side: int) -> tup
     ground, color = backgrounds.draw(rng, side)
     share = rng.uniform(0.42, 1.0)
     size = "small" if share < 0.52 else "big" if share > 0.92 else ""
-    drawn = tile(rng, glyphs, concept, glyphs.pick_style(rng, concept), ground, alter=True)
+    altered = rng.random() < 0.6
+    drawn = tile(rng, glyphs, concept, glyphs.pick_style(rng, concept), ground, alter=altered)
     across = int(side * share)
     place(ground, drawn, across, (rng.randint(0, side - across), rng.randint(0, side - across)))
     return weathered(rng, ground), caption(rng, glyphs.concepts[concept], size, color)
