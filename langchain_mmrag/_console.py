@@ -64,6 +64,9 @@ def print_hit(rank: int, document: Document, score: float | None) -> None:
     kind = KIND[modality_of(document.metadata)]
     typer.echo(f"{rank:2}  {shown}{kind:7}  {_line(short(_place(document)))}")
     text = _line(document.page_content)
+    heading = _line(str(document.metadata.get("heading", "")))
+    if heading and text.startswith(f"{heading} "):
+        text = f"{heading}: {text.removeprefix(heading).strip()}"
     indent = " " * (13 + len(shown))
     for line in textwrap.wrap(text, 96 - len(indent), max_lines=_PASSAGE_LINES, placeholder=" …"):
         typer.echo(indent + line)

@@ -24,21 +24,20 @@ SIDE: Final = 288
 """Pixels of a picture's side."""
 
 _PLACES: Final = """
-sea: sailboat, ferry, anchor, ring buoy, fishing pole, canoe, speedboat, duck, swan
-deep: crab, octopus, whale, seal, turtle, spiral shell, fish, tropical fish, lobster, dolphin, shark
-deep: jellyfish
-meadow: rooster, cat, dog, goat, hedgehog, honeybee, cow, horse, rabbit, fox, butterfly, snail, mushroom
+sea: sailboat, ferry, anchor, ship, fishing pole, canoe, speedboat, duck, penguin
+deep: crab, octopus, whale, squid, turtle, spiral shell, fish, tropical fish, shrimp, dolphin, shark
+meadow: rooster, cat, dog, goat, fox, honeybee, cow, horse, rabbit, dove, butterfly, snail, mushroom
 meadow: tulip, sunflower, rose, four leaf clover, maple leaf, camping, tractor, circus tent, bicycle
 meadow: evergreen tree, deciduous tree
 town: tram, bus, locomotive, fire engine, ambulance, castle, church, fountain, postbox, ferris wheel, bell
 table: bread, croissant, cheese wedge, red apple, pear, strawberry, cherries, lemon, honey pot, carrot
-table: pretzel, pizza, birthday cake, doughnut, ice cream, hot beverage, teapot
-night: owl, full moon, crescent moon, fireworks, telescope, candle, cloud with lightning, ghost
-room: cactus, framed picture, violin, trumpet, drum, accordion, guitar, camera, old key, compass, world map
-room: film projector, hourglass done, books, radio, telephone, alarm clock, teddy bear, umbrella, trophy
+table: cookie, pizza, birthday cake, doughnut, ice cream, hot beverage, popcorn
+night: owl, full moon, crescent moon, fireworks, telescope, candle, cloud with lightning, bat
+room: cactus, framed picture, violin, trumpet, drum, saxophone, guitar, camera, old key, microscope, world map
+room: film projector, hourglass done, books, radio, telephone, alarm clock, umbrella, trophy
 room: crown
-snow: snowflake, snowman, sled, christmas tree, penguin
-sky: rainbow, kite, balloon, helicopter, airplane, eagle
+snow: snowflake, snowman, skis, christmas tree
+sky: rainbow, balloon, helicopter, airplane, eagle
 """
 _ON_GROUND: Final = frozenset({"meadow", "table", "room", "town", "snow"})
 
@@ -54,10 +53,10 @@ SCENES: Final = (
     ("cat", "fish", "room"),
     ("owl", "full moon", "night"),
     ("castle", "fireworks", "night"),
-    ("dog", "kite", "meadow"),
+    ("dog", "balloon", "meadow"),
     ("honeybee", "sunflower", "meadow"),
-    ("teapot", "birthday cake", "table"),
-    ("snowman", "sled", "snow"),
+    ("hot beverage", "birthday cake", "table"),
+    ("snowman", "skis", "snow"),
     ("bicycle", "tulip", "meadow"),
     ("violin", "candle", "room"),
 )

@@ -144,7 +144,7 @@ def test_search_shows_rank_score_kind_place_and_text(store, town, monkeypatch):
     assert len(hits) == 3
     assert sorted(line.split()[2] for line in hits) == ["passage", "picture", "picture"]
     assert sorted(line.split()[3] for line in hits) == ["town/blue.png", "town/boats.md", "town/red.png"]
-    assert "Boats The red ferry leaves at noon." in "\n".join(lines)
+    assert "Boats: The red ferry leaves at noon." in "\n".join(lines)
 
 
 def test_search_by_picture_finds_the_picture_itself(store, town):
