@@ -10,6 +10,7 @@
     ├── EmbeddingError                           no vector could be made
     │   ├── UnsupportedModalityError (TypeError) the embedding takes no images
     │   └── ModelUnavailableError                weights are neither here nor reachable
+    │       └── UnknownModelError (ValueError)   no model or checkpoint goes by this name
     └── StoreError                               the collection refused
         └── EmbeddingMismatchError (ValueError)  made with another embedding
 
@@ -56,6 +57,10 @@ class UnsupportedModalityError(EmbeddingError, TypeError):
 
 class ModelUnavailableError(EmbeddingError):
     """The model's weights are neither on this machine nor reachable."""
+
+
+class UnknownModelError(ModelUnavailableError, ValueError):
+    """No model or checkpoint goes by this name; the message lists what comes close."""
 
 
 class StoreError(MMRAGError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_mmrag.embeddings._hub import WHAT_TO_DO, fetch
 from langchain_mmrag.embeddings._open_clip_towers import shrinker, unchanged
-from langchain_mmrag.errors import MissingDependencyError, ModelUnavailableError
+from langchain_mmrag.errors import MissingDependencyError, ModelUnavailableError, UnknownModelError
 
 if TYPE_CHECKING:
     import torch

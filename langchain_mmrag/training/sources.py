@@ -158,10 +158,10 @@ def _fetch_one(folder: Path, name: str, version: str, digest: str) -> Path:
 def concepts(packages: dict[str, Path]) -> list[Concept]:
     """Choose the concepts: everyday things that every trained style draws.
 
-    Taken are the groups of animals, food, places, activities and objects, single code points whose name is one
-    word, and a few longer names. Faces, people, symbols and flags differ by details a small picture does not
-    hold; longer names are mostly variants (six kinds of mailbox, nine moons). Of several code points with one
-    name the first is taken.
+    Taken are the groups of animals, food, places, activities and objects, single code points whose name is
+    one word, and a few longer names. Faces, people, symbols and flags differ by details a small picture does
+    not hold; longer names are mostly variants (six kinds of mailbox, nine moons). Of several code points with
+    one name the first is taken.
     """
     annotations = _json(packages["cldr-annotations-full"] / "annotations/en/annotations.json")
     words = annotations["annotations"]["annotations"]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from langchain_mmrag.embeddings._open_clip_towers import encode_trimmed
 from langchain_mmrag.training.config import PREPROCESS, TrainConfig
 from langchain_mmrag.training.data import Batch, Batches
 from langchain_mmrag.training.loss import contrastive_loss
@@ -34,18 +35,9 @@ def pixels(images: NDArray[np.uint8]) -> Tensor:
 
 
 def encode_texts(model: Any, tokens: Tensor, chunks: int = 2) -> Tensor:
-    """What `model.encode_text` gives, unit rows `[n, d]`, without working on padding.
-
-    The tower is causal and reads its answer at the end token, so what follows that token cannot matter: texts
-    are sorted by length and each chunk is cut to its longest.
-    """
-    ends = tokens.argmax(-1)  # the end token has the highest id
-    order, parts = ends.argsort(), []
-    for rows in order.chunk(chunks):
-        length = int(ends[rows].max()) + 1
-        x = model.token_embedding(tokens[rows, :length]) + model.positional_embedding[:length]
-        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-        parts.append(x[torch.arange(len(rows)), ends[rows]] @ model.text_projection)
+    """What `model.encode_text` gives, unit rows `[n, d]`, in chunks of like length."""
+    order = tokens.argmax(-1).argsort()  # the end token has the highest id
+    parts = [encode_trimmed(model, tokens[rows]) for rows in order.chunk(chunks)]
     return functional.normalize(torch.cat(parts)[order.argsort()].float(), dim=-1)
 
 
