@@ -85,7 +85,7 @@ def demo(
     """Draw a small town's pictures, index them with its notes, and ask. Needs no network and no key."""
     from langchain_mmrag.demo.show import run_demo
 
-    run_demo(folder, say=typer.echo)
+    run_demo(folder)
 
 
 @app.command()

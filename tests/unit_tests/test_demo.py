@@ -17,6 +17,8 @@ from langchain_mmrag.demo.corpus import (
     draw_thing,
     render_corpus,
 )
+from langchain_mmrag.demo.show import YOUR_OWN, run_demo
+from langchain_mmrag.display import Section
 from langchain_mmrag.document_loaders import DirectoryLoader
 from langchain_mmrag.document_loaders.text import TextLoader
 
@@ -76,3 +78,68 @@ def test_a_thing_drawn_anew_is_another_picture():
     assert draw_thing("owl").tobytes() == draw_thing("owl").tobytes()
     assert draw_thing("owl").tobytes() != draw_thing("owl", seed="anew").tobytes()
     assert draw_thing("owl").tobytes() != draw_thing("owl", place="snow").tobytes()
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> tuple[Path, list[Section]]:
+    """The demo as `make demo` runs it."""
+    folder = tmp_path_factory.mktemp("demo") / "mmrag_demo"
+    return folder, run_demo(folder)
+
+
+def found(section: Section) -> list[str]:
+    """Hits by name: a picture's file, a passage's heading."""
+    metadatas = (document.metadata for document, _ in section.hits)
+    return [metadata.get("heading") or Path(metadata["source"]).stem for metadata in metadatas]
+
+
+def test_words_find_the_right_picture_and_the_right_passage(shown):
+    _, sections = shown
+    by_query = {section.heading: found(section) for section in sections}
+    for words, passage, picture in (
+        ("sailboat", "Sailboat", "sailboat"),
+        ("three red stars", "Three red stars", "three_red_stars"),
+    ):
+        assert {passage, picture} <= set(by_query[words])
+    charts = [name for name in by_query["a pie chart"] if name.endswith("_pie_chart")]
+    assert charts
+    assert "Pie chart" in by_query["a pie chart"]
+
+
+def test_a_picture_finds_its_passage_and_its_look_alike(shown):
+    _, sections = shown
+    asked = [section for section in sections if section.query_image is not None]
+    assert [found(section)[:2] for section in asked] == [["Owl", "owl"], ["Violin", "violin"]]
+
+
+def test_the_answer_cites_the_passage_it_quotes(shown):
+    _, sections = shown
+    (answered,) = [section for section in sections if section.answer]
+    number = found(answered).index("Anchor") + 1
+    assert re.search(rf"in front of the school.*\[{number}\]", answered.answer)
+
+
+def test_charts_are_named_without_training(shown):
+    _, sections = shown
+    right, total = map(int, re.search(r"(\d+) of (\d+) charts", sections[-1].note).groups())
+    assert total == len(CHARTS)
+    assert right >= 0.9 * total
+
+
+def test_a_second_run_does_nothing_twice_and_the_page_is_written(shown, capsys):
+    folder, sections = shown
+    run_demo(folder)
+    printed = capsys.readouterr().out
+    assert printed.startswith("This is a small model that only knows these pictures")
+    assert "0 files added, 0 updated, " in printed
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("<section>") == len(sections)
+    assert page.count("<img ") > 20
+
+
+def test_the_lines_for_your_own_folder_run(shown, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_folder").mkdir()
+    draw_thing("dog").save(tmp_path / "my_folder" / "dog.png")
+    exec(YOUR_OWN.replace("ViT-B-32", "mmrag-tiny"), {})
+    assert "dog.png" in capsys.readouterr().out
