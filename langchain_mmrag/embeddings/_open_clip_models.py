@@ -49,10 +49,6 @@ _LOAD_FAULTS = (
 _VOCABULARY = 49408  # of CLIP's own merges file, open_clip's default
 
 
-class UnknownModelError(ModelUnavailableError, ValueError):
-    """No model or checkpoint goes by this name."""
-
-
 @dataclass(frozen=True)
 class Blueprint:
     """What a model is, known before its weights are read.
