@@ -23,15 +23,15 @@ from langchain_mmrag.demo.corpus import draw_thing
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 COMMANDS = [
     command.split("  #")[0].strip()
-    for name in ("README.md", "CONTRIBUTING.md")
-    for block in re.findall(
-        r"^```bash\n(.*?)^```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    for text in (README, CONTRIBUTING)
+    for block in re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
     for command in line.split("&&")
 ]
+"""Every command in a block of shell."""
 
 
 @pytest.fixture(scope="module")
@@ -93,24 +93,20 @@ def test_the_commands_of_the_readme_run(offline):
     assert ran == ["index", "search", "search", "ask"]
 
 
-def test_every_make_target_and_extra_named_exists():
+def test_every_make_target_named_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-        "optional-dependencies"
-    ]
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    targets = set(re.findall(r"`?\bmake (?:PYTHON=\S+ )?([a-z-]+)`?", README + contributing))
-    targets = {
-        target
-        for target in targets
-        if f"`make {target}" in README + contributing or f"\nmake {target}" in README
-    }
-    assert {"demo", "embedded-model"} <= targets
-    for target in targets:
+    named = {word for command in COMMANDS if command[:5] == "make " for word in command[5:].split()}
+    named |= {target for text in (README, CONTRIBUTING) for target in re.findall(r"`make ([a-z-]+)`", text)}
+    assert {"demo", "test", "check", "fix", "embedded-model"} <= named
+    for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_extra_named_exists():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = set(re.findall(r'pip install "\.\[(\w+)\]"', README))
     assert named == {"agents", "training"}
-    assert named <= set(extras)
+    assert named <= set(project["optional-dependencies"])
 
 
 def test_every_option_named_exists():
