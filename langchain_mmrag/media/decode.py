@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import import_module
 from io import BytesIO
 
 import numpy as np
@@ -14,16 +12,11 @@ from PIL.Image import Transpose
 
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
 from langchain_mmrag.media.describe import describe_source
-from langchain_mmrag.media.formats import PNG, ImageFormat, guess, is_decodable, sniff
+from langchain_mmrag.media.formats import PNG, WEBP, ImageFormat, guess, is_decodable, sniff, webp_size
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.quiet import quiet_pillow
 from langchain_mmrag.media.sources import read_media
 from langchain_mmrag.types import ImageInput
-
-# Pillow imports a decoder it does not know yet together with all the others it has.
-for _plugin in ("WebPImagePlugin", "TiffImagePlugin", "AvifImagePlugin"):
-    with suppress(ImportError):  # older Pillows have no AVIF
-        import_module(f"PIL.{_plugin}")
 
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -125,6 +118,8 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
     image_format = _format_of(data, name)
     with quiet_pillow():
         try:
+            if image_format is WEBP:  # Pillow makes the canvas of a WebP while it opens it
+                _check_pixels(webp_size(data), name, policy)
             image = Image.open(BytesIO(data), formats=[image_format.name])
             size = image.size
             _check_pixels(size, name, policy)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-from PIL import features
+from importlib import import_module
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,18 @@ WEBP = ImageFormat("WEBP", "image/webp")
 BMP = ImageFormat("BMP", "image/bmp")
 TIFF = ImageFormat("TIFF", "image/tiff")
 AVIF = ImageFormat("AVIF", "image/avif")
+
+
+def _has(plugin: str) -> bool:
+    try:
+        return bool(import_module(f"PIL.{plugin}ImagePlugin").SUPPORTED)
+    except ImportError:  # older Pillows have no AVIF
+        return False
+
+
+# Asked for a format it has not loaded, Pillow loads the forty it has: these are those its start leaves out.
+import_module("PIL.TiffImagePlugin")
+_OPTIONAL = {"WEBP": _has("WebP"), "AVIF": _has("Avif")}
 
 _PREFIXES = (
     (b"\xff\xd8\xff", JPEG),
@@ -88,7 +99,21 @@ def _is_avif(data: bytes) -> bool:
 
 def is_decodable(image_format: ImageFormat) -> bool:
     """Whether the installed Pillow was built with what `image_format` needs."""
-    return image_format not in {WEBP, AVIF} or features.check(image_format.name.lower()) is True
+    return image_format.name not in _OPTIONAL or _OPTIONAL[image_format.name]
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the header of a WebP file (RFC 9649, 2.5 to 2.7); 0 where it is cut off."""
+
+    def number(start: int, end: int) -> int:
+        return int.from_bytes(data[start:end], "little")
+
+    if data[12:16] == b"VP8X":
+        return number(24, 27) + 1, number(27, 30) + 1
+    if data[12:16] == b"VP8L":
+        bits = number(21, 25)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return number(26, 28) & 0x3FFF, number(28, 30) & 0x3FFF
 
 
 def guess(data: bytes) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag.media.formats import AVIF, is_decodable
 
 Colour = tuple[int, int, int]
 
@@ -24,6 +25,7 @@ RED, GREEN, BLUE, WHITE, BLACK = (200, 30, 30), (30, 160, 60), (30, 60, 200), (2
 FLAG = (RED, GREEN, BLUE, WHITE)
 GRAYS = tuple((level,) * 3 for level in (0, 64, 128, 255))
 SIZE = (32, 16)
+AVIF_HERE = ["AVIF"] if is_decodable(AVIF) else []  # an option of Pillow from 11.3 on
 _EXACT, _LOSSY = 0, 14
 
 
@@ -244,7 +246,10 @@ def _others() -> list[GoodMedia]:
         GoodMedia("TIFF 32 bits", saved(long, "TIFF"), "image/tiff", GRAYS),
         GoodMedia("TIFF float", saved(float_, "TIFF"), "image/tiff", GRAYS),
         GoodMedia("TIFF CMYK", ink, "image/tiff", tolerance=1),
-        GoodMedia("AVIF", saved(flag(), "AVIF", quality=95), "image/avif", tolerance=_LOSSY),
+        *(
+            GoodMedia(kind, saved(flag(), kind, quality=95), "image/avif", tolerance=_LOSSY)
+            for kind in AVIF_HERE
+        ),
     ]
 
 
@@ -252,7 +257,7 @@ GOOD = [*_jpegs(), *_pngs(), *_others(), *_turned()]
 
 _TRUNCATED = [
     BadMedia(f"cut-off {kind}", data[: len(data) // 2], CorruptMediaError, "broken or cut-off")
-    for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", *AVIF_HERE)
     for data in [saved(Image.effect_noise((64, 64), 80), kind)]
 ]
 

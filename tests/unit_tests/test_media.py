@@ -18,9 +18,11 @@ from langchain_mmrag.errors import (
     CorruptMediaError,
     LoadError,
     UnsafeSourceError,
+    UnsupportedFormatError,
 )
 from langchain_mmrag.media import (
     MediaPolicy,
+    formats,
     image_facts,
     open_image,
     prompt_image,
@@ -28,6 +30,7 @@ from langchain_mmrag.media import (
 )
 from langchain_mmrag.media.quiet import quiet_pillow
 from tests.unit_tests.media_cases import (
+    AVIF_HERE,
     BAD,
     FLAG,
     GOOD,
@@ -204,6 +207,33 @@ def test_pillows_own_bomb_limit_is_told_as_ours(monkeypatch: pytest.MonkeyPatch)
         open_image(FLAG_PNG)
 
 
+def test_a_webp_is_measured_before_pillow_makes_its_canvas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
+    plain, lossless = saved(flag(), "WEBP"), saved(flag(), "WEBP", lossless=True)
+    extended = saved(flag(), "WEBP", exif=exif(1))
+    assert [data[12:16] for data in (plain, lossless, extended)] == [b"VP8 ", b"VP8L", b"VP8X"]
+    for data in (plain, lossless, extended):
+        with pytest.raises(UnsafeSourceError, match="is 32x16, more than the 511 pixels"):
+            open_image(data, MediaPolicy(max_pixels=511))
+
+
+def test_a_format_this_pillow_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(formats._OPTIONAL, "WEBP", False)
+    with pytest.raises(
+        UnsupportedFormatError, match="is WEBP, which this Pillow cannot read: upgrade pillow"
+    ):
+        open_image(saved(flag(), "WEBP"))
+
+
+@pytest.mark.parametrize("case", [case for case in BAD if case.words == "pixels"], ids=lambda case: case.name)
+def test_the_pixel_cap_holds_where_pillows_own_is_turned_off(
+    case: BadMedia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(UnsafeSourceError, match="more than the 128000000 pixels"):
+        open_image(case.data)
+
+
 def test_a_pillow_image_without_pixels_is_refused() -> None:
     with pytest.raises(CorruptMediaError, match="no pixels"):
         open_image(Image.new("RGB", (0, 5)))
@@ -226,7 +256,9 @@ def test_only_the_decoder_the_first_bytes_ask_for_is_tried(monkeypatch: pytest.M
     assert asked == [{"formats": ["PNG"]}]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "MPO", "APNG", "CMYK"])
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "MPO", "APNG", "CMYK", *AVIF_HERE]
+)
 def test_a_cut_off_file_gives_the_whole_picture_or_none(kind: str) -> None:
     picture = flag((12, 8))
     more = {"save_all": True, "append_images": [picture.rotate(180)]}
