@@ -124,7 +124,7 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
             size = image.size
             _check_pixels(size, name, policy)
             if min_side is not None:
-                image.draft(None, (min_side, min_side))
+                image.draft(None, (max(1, min_side),) * 2)
             image.load()
         except LoadError:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ class MediaPolicy:
             # Made absolute once, so that a later change of the working folder does not move the fence.
             object.__setattr__(self, "roots", tuple(Path(root).absolute() for root in roots))
         for name in ("max_bytes", "max_pixels", "timeout_s"):
-            if not getattr(self, name) > 0:
-                msg = f"{name} must be above 0, not {getattr(self, name)!r}"
+            if not 0 < getattr(self, name) < inf:
+                msg = f"{name} must be above 0 and finite, not {getattr(self, name)!r}"
                 raise ValueError(msg)
         if self.max_redirects < 0:
             msg = f"max_redirects must be 0 or more, not {self.max_redirects!r}"

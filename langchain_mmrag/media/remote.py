@@ -175,14 +175,13 @@ class _CheckedBackend(httpcore.NetworkBackend):
 
     def _addresses(self, host: str, port: int) -> list[str]:
         addresses = _look_up(host, port, self._deadline)
-        if not self._policy.allow_private_addresses:
-            for address in addresses:
-                if not is_public(address):
-                    msg = (
-                        f"{self._name}: {host} is at {address}, which is not a public address; "
-                        "if you trust it, set MediaPolicy.allow_private_addresses"
-                    )
-                    raise UnsafeSourceError(msg)
+        if not (self._policy.allow_private_addresses or all(map(is_public, addresses))):
+            # Where a name leads to inside is not told: the message may reach whoever made the link.
+            msg = (
+                f"{self._name}: {host} is not a public address; "
+                "if you trust it, set MediaPolicy.allow_private_addresses"
+            )
+            raise UnsafeSourceError(msg)
         return addresses[:_MOST_ADDRESSES]
 
 

@@ -158,6 +158,7 @@ def test_a_large_jpeg_is_decoded_smaller_on_request() -> None:
     assert small.size == (400, 200)
     assert np.abs(np.subtract(quarters(small), FLAG)).max() <= 6
     assert open_image(data, min_side=201).size == (800, 400)
+    assert open_image(data, min_side=0).size == (200, 100)
     assert open_image(saved(flag(), "PNG"), min_side=1).size == SIZE
 
 

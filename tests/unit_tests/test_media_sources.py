@@ -419,6 +419,8 @@ def test_only_http_addresses_are_urls() -> None:
 def test_a_policy_refuses_limits_that_let_nothing_through(limit: str) -> None:
     with pytest.raises(ValueError, match=limit):
         MediaPolicy(**{limit: 0})
+    with pytest.raises(ValueError, match=f"{limit} must be above 0 and finite"):
+        MediaPolicy(**{limit: float("inf")})
     with pytest.raises(ValueError, match="max_redirects"):
         MediaPolicy(max_redirects=-1)
 
