@@ -105,7 +105,7 @@ def hits_html(
         media_policy: Which pictures may be opened for the thumbnails; one that may not is named instead.
 
     Returns:
-        A whole page: write it to a file and open it, or show it in a notebook with `IPython.display.HTML`.
+        A whole page: write it to a file and open that, in a notebook with `IPython.display.IFrame`.
     """
     text = query if isinstance(query, str) else query.text or ""
     image = None if isinstance(query, str) else query.image
