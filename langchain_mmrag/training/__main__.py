@@ -25,11 +25,13 @@ def main(  # noqa: PLR0917  one option each
     work: Annotated[Path, typer.Option(help="Folder for sources and checkpoints.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder that takes the model.")] = _TINY,
 ) -> None:
-    """Fetch the drawings, train, and write the model; run again to go on after an interruption."""
+    """Fetch the drawings, train, write the model, measure it; run again to go on after an interruption."""
+    from langchain_mmrag.training.card import measure
     from langchain_mmrag.training.embedded import build
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     build(TrainConfig(steps=steps, workers=workers, threads=threads, seed=seed), work, out, report=_report)
+    typer.echo(measure(out, work))
 
 
 if __name__ == "__main__":

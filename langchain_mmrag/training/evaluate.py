@@ -6,10 +6,9 @@ is measured is what a user gets. Every gallery holds one new picture of each con
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -273,8 +272,3 @@ def table(slices: Sequence[Slice]) -> str:
     """The slices as Markdown."""
     rows = [f"| {s.name} | {s.r1:.1f} | {s.r5:.1f} | {s.queries} | {s.gallery} |" for s in slices]
     return "\n".join(["| slice | R@1 % | R@5 % | queries | gallery |", "|---|---|---|---|---|", *rows])
-
-
-def save(slices: Sequence[Slice], path: Path) -> None:
-    """Write the slices as JSON."""
-    path.write_text(json.dumps([asdict(item) for item in slices], indent=1) + "\n")

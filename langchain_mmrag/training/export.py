@@ -10,6 +10,7 @@ from typing import Any
 from langchain_mmrag.training.config import PREPROCESS
 
 VOCABULARY = "bpe_tiny.txt.gz"
+WEIGHTS = "open_clip_model.safetensors"
 
 
 def export(model: Any, model_cfg: dict[str, Any], vocabulary: Path, folder: Path) -> None:
@@ -33,6 +34,6 @@ def export(model: Any, model_cfg: dict[str, Any], vocabulary: Path, folder: Path
         for name, value in model.state_dict().items()
         if name != "attn_mask"
     }
-    save_file(weights, folder / "open_clip_model.safetensors")
+    save_file(weights, folder / WEIGHTS)
     if vocabulary.resolve() != (folder / VOCABULARY).resolve():
         shutil.copyfile(vocabulary, folder / VOCABULARY)
