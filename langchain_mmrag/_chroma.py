@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from chromadb.base_types import SparseVector
@@ -14,7 +14,8 @@ from langchain_core.documents import Document
 from langchain_mmrag.ranking import FloatArray, Side
 from langchain_mmrag.types import MODALITY, Modality
 
-Where = dict[str, Any]
+Where: TypeAlias = dict[str, Any]
+_T = TypeVar("_T")
 
 _TYPE = "type"  # the older spelling of `modality`
 _SCALARS = (str, int, float, bool)
@@ -131,6 +132,18 @@ def _is_storable(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and isinstance(value[0], _SCALARS) and len({type(item) for item in value}) == 1
     return value is None or isinstance(value, (*_SCALARS, SparseVector))
+
+
+def listed(values: Iterable[_T] | None, what: str) -> list[_T]:
+    """The values as a list.
+
+    Raises:
+        TypeError: If there is but one, outside of a list: a `str` would be taken for its letters.
+    """
+    if isinstance(values, str | bytes | PathLike) or not isinstance(values, Iterable):
+        msg = f"expected a list of {what}, not one {type(values).__name__}: put it into a list"
+        raise TypeError(msg)
+    return list(values)
 
 
 def same_length(texts: int, **others: list[Any] | None) -> None:

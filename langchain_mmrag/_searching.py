@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class SearchingChroma(Chroma):
         self.rank = _checked_rank(rank)
         self._given_policy = media_policy or DEFAULT_POLICY
         self._media_folder = self._settled_media_folder(media_directory)
+        self._media_lock = Lock()
         self._embedder = Embedder(embedding_function)
         # As it is now: what others write into its metadata does not reach the object Chroma gave us.
         self._record = EmbeddingRecord(

@@ -12,7 +12,7 @@ unit vectors.
 Removing the means is "GR-CLIP" (Li et al. 2025, arXiv 2507.19054); standing the score against what the query
 scores by chance follows the standardisation of Yamashita et al. 2025 (arXiv 2511.22141).
 
-A document that is itself in the sample is left out of μ_m and B_m for its own score: of n items none can be
+A document that is itself in the sample is left out of B_m for its own score: of n items none can be
 more than sqrt(n - 1) standard deviations from a mean it is part of, so otherwise the rarer modality of a
 small collection never wins. Below some twenty documents there is no background to speak of, and the
 modalities are merged by rank.
@@ -165,11 +165,9 @@ def calibrated_scores(centred_query: FloatArray, found: Candidates, background: 
         found: The candidates.
         background: Of their side.
     """
-    n = len(background.sample)
-    inside = (found.places >= 0) & (n > 1)
-    documents = unit(found.vectors)
-    means = (n * background.mean - inside[:, None] * documents) / (n - inside)[:, None]
-    scores = unit(documents - means) @ centred_query
+    inside = (found.places >= 0) & (len(background.sample) > 1)
+    # Leaving a document out of the mean as well would only move it farther along the same line.
+    scores = unit(unit(found.vectors) - background.mean) @ centred_query
     return _standardised(scores, background.centred @ centred_query, found.places, inside)
 
 

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_mmrag._chroma import document, same_length
+from langchain_mmrag._chroma import document, listed, same_length
 from langchain_mmrag._ingest import Intake, OnError, Row
 from langchain_mmrag._pictures import save
 from langchain_mmrag._searching import DEFAULT_COLLECTION, SearchingChroma
@@ -89,7 +89,7 @@ class MultimodalChroma(SearchingChroma):
             EmbeddingMismatchError: If the collection was made with another embedding.
             ValueError: If the lengths differ, metadata cannot be stored or an image does not say where it is.
         """
-        texts = list(texts)
+        texts = listed(texts, "texts")
         same_length(len(texts), metadatas=metadatas, ids=ids)
         return self._add(texts, metadatas, ids, [None] * len(texts), on_error)
 
@@ -128,7 +128,7 @@ class MultimodalChroma(SearchingChroma):
         if (uris is None) == (blobs is None):
             msg = "add_images takes uris or blobs: exactly one of them"
             raise ValueError(msg)
-        images = list(uris if uris is not None else blobs or ())
+        images = listed(uris if uris is not None else blobs, "images")
         same_length(len(images), metadatas=metadatas, ids=ids, captions=captions)
         return self._add(captions or [""] * len(images), metadatas, ids, images, on_error)
 
@@ -149,10 +149,10 @@ class MultimodalChroma(SearchingChroma):
         """Delete documents; ids nobody knows are no error. Files of pictures given as bytes stay.
 
         Args:
-            ids: Which; `None` for all, or for all that match `where` or `where_document`.
+            ids: Which; `None` for all, or for all that match what else is given.
             **kwargs: `where` and `where_document`, as Chroma takes them.
         """
-        if ids is None and not any(kwargs.values()):
+        if ids is None and not kwargs:
             ids = self._collection.get(include=[])["ids"]
         if ids is None:
             self._collection.delete(**kwargs)
@@ -286,13 +286,14 @@ class MultimodalChroma(SearchingChroma):
 
     def _folder_for_media(self) -> Path:
         """Where pictures given as bytes are kept."""
-        if self._media_folder is None:
-            if self._client.get_settings().chroma_server_host:
-                msg = (
-                    "a picture given as bytes is kept as a file, and the server has no place for it: "
-                    "give MultimodalChroma a media_directory"
-                )
-                raise StoreError(msg)
-            self._media_folder = Path(mkdtemp(prefix="mmrag_media_"))
-            weakref.finalize(self, shutil.rmtree, self._media_folder, ignore_errors=True)
-        return self._media_folder
+        with self._media_lock:
+            if self._media_folder is None:
+                if self._client.get_settings().chroma_server_host:
+                    msg = (
+                        "a picture given as bytes is kept as a file, and the server has no place for it: "
+                        "give MultimodalChroma a media_directory"
+                    )
+                    raise StoreError(msg)
+                self._media_folder = Path(mkdtemp(prefix="mmrag_media_"))
+                weakref.finalize(self, shutil.rmtree, self._media_folder, ignore_errors=True)
+            return self._media_folder

@@ -145,26 +145,30 @@ def test_a_score_is_the_distance_from_the_background_in_standard_deviations():
     assert scores == pytest.approx(expected, abs=0.03)
 
 
-def test_a_document_of_the_sample_does_not_hide_itself():
+def test_a_document_of_the_sample_is_left_out_of_its_own_background():
     rng = np.random.default_rng(0)
     sample = unit(rng.normal(size=(12, 8)))
-    others = {"text": Background(200, unit(rng.normal(size=(200, 8)))), "image": Background(12, sample)}
-    ranks = Ranker({"text": rng.normal(size=8)}, others, ("text", "image"))
+    backgrounds = {"text": Background(200, unit(rng.normal(size=(200, 8)))), "image": Background(12, sample)}
+    ranks = Ranker({"text": rng.normal(size=8)}, backgrounds, ("text", "image"))
     within = ranks.scores("image", Candidates(sample, np.arange(12)))
-    without = np.array(
-        [
-            Ranker(
-                ranks.parts,
-                {**others, "image": Background(11, np.delete(sample, place, axis=0))},
-                ranks.searched,
-            ).scores("image", Candidates(sample[[place]], np.array([-1])))[0]
-            for place in range(12)
-        ]
-    )
-    # Its background is what it would be without it, but for the centre the others are seen from.
-    assert np.corrcoef(within, without)[0, 1] > 0.99
+    chance = unit(sample - sample.mean(axis=0)) @ ranks.centred
+    for place in range(12):
+        others = np.delete(sample, place, axis=0)
+        score = unit(sample[place] - others.mean(axis=0)) @ ranks.centred
+        by_chance = np.delete(chance, place)
+        # Eleven others and a prior of two items with mean 0 and deviation 0.1.
+        mean = by_chance.mean() * 11 / 13
+        deviation = np.sqrt(by_chance.var() * 11 / 13 + 0.1**2 * 2 / 13)
+        assert within[place] == pytest.approx((score - mean) / deviation)
     as_strangers = ranks.scores("image", Candidates(sample, np.full(12, -1)))
     assert np.abs(within).max() > np.abs(as_strangers).max()
+
+
+def test_of_one_picture_and_one_passage_the_right_one_comes_first(world):
+    for item, other in ((item, item + 1) for item in range(40)):
+        documents = {"text": world.captions[[other]], "image": world.images[[item]]}
+        scores = calibrated(world.questions[item], documents)
+        assert scores["image"][0] > scores["text"][0]
 
 
 def test_one_side_is_ranked_by_plain_cosine():
@@ -241,8 +245,10 @@ def test_a_part_of_a_side_without_documents_stays_as_it_is():
 def test_a_query_equal_to_the_only_document_of_its_side_still_finds_pictures():
     query = unit(rows([1, 2, 3, 4]))[0]
     documents = {"text": query[None], "image": unit(rows([1, 2, 3, 0], [-1, 0, 0, 1]))}
-    scores = calibrated(query, documents)
-    assert scores["image"][0] > scores["image"][1]
+    ranks, candidates = ranker({"text": query}, documents)
+    assert ranks.centred == pytest.approx(query)
+    scores = ranks.scores("image", candidates["image"])
+    assert scores[0] > scores[1]
 
 
 @pytest.mark.parametrize("lambda_mult", [0.0, 0.3, 0.5, 1.0])

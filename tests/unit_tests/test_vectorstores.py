@@ -5,7 +5,10 @@ import gc
 import hashlib
 import io
 import logging
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 import numpy as np
@@ -22,6 +25,7 @@ from langchain_mmrag.errors import (
     EmbeddingMismatchError,
     LoadError,
     SourceNotFoundError,
+    UnsafeSourceError,
     UnsupportedFormatError,
     UnsupportedModalityError,
 )
@@ -53,6 +57,11 @@ class DuckEmbedding:
         self.opened += uris
         pictures = [Image.open(uri).convert("RGB") for uri in uris]
         return CountingEmbeddings(show_progress=False).embed_image_list(pictures)
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
@@ -202,6 +211,14 @@ def test_a_picture_without_an_address_is_kept_as_a_file(
     assert store.add_images(blobs=[blob_of(sample_images["red"])]) == [id_]
 
 
+def test_a_picture_without_an_address_is_kept_even_if_all_is_known_of_it(store, sample_images):
+    facts = {"mime_type": "image/png", "width": 40, "height": 30, "sha256": "given"}
+    (id_,) = store.add_images(blobs=[sample_images["red"].read_bytes()], metadatas=[facts])
+    metadata = stored(store)[id_][1]
+    assert metadata.items() >= facts.items()
+    assert Path(metadata["source"]).read_bytes() == sample_images["red"].read_bytes()
+
+
 def test_a_data_uri_in_a_document_is_kept_as_a_file(store, sample_images):
     metadata = {"modality": "image", "source": as_data_uri(sample_images["red"])}
     (id_,) = store.add_documents([Document("", metadata=metadata)])
@@ -238,6 +255,38 @@ def test_add_images_takes_either_uris_or_blobs(store):
     for arguments in ({}, {"uris": ["a.png"], "blobs": [b"a"]}):
         with pytest.raises(ValueError, match="exactly one"):
             store.add_images(**arguments)
+
+
+def test_one_text_or_picture_outside_a_list_is_refused(store, sample_images):
+    with pytest.raises(TypeError, match="list of texts, not one str"):
+        store.add_texts("red words")
+    for image in (sample_images["red"], str(sample_images["red"])):
+        with pytest.raises(TypeError, match="list of images, not one"):
+            store.add_images(image)
+    for blob in (b"picture", Image.new("RGB", (8, 8))):
+        with pytest.raises(TypeError, match="list of images, not one"):
+            store.add_images(blobs=blob)
+
+
+def test_a_picture_on_the_web_keeps_its_address(open_store, counting_embeddings, sample_images):
+    handler = partial(QuietHandler, directory=sample_images["red"].parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/red.png"
+        with pytest.raises(UnsafeSourceError, match=r"127\.0\.0\.1"):
+            open_store(counting_embeddings).add_images([address])
+        policy = MediaPolicy(allow_private_addresses=True)
+        for embedding in (counting_embeddings, DuckEmbedding()):
+            store = open_store(embedding, media_policy=policy)
+            store.add_images([address])
+            (document,) = store.similarity_search_by_image(address)
+            assert document.metadata["source"] == address
+            assert (
+                document.metadata["sha256"] == hashlib.sha256(sample_images["red"].read_bytes()).hexdigest()
+            )
+        server.shutdown()
+        thread.join()
 
 
 # --- ids -------------------------------------------------------------------------------------------------------
@@ -465,6 +514,12 @@ def test_mmr_over_pictures_and_passages_picks_different_ones(colours):
     assert sum("red" in str(document.id) or "red" in document.page_content for document in varied) < 4
 
 
+def test_a_passage_that_says_what_a_picture_shows_is_no_variety(colours):
+    first, second = colours.max_marginal_relevance_search("red", k=2, lambda_mult=0.7)
+    assert first.id in {"red text", "red picture"}
+    assert second.id not in {"red text", "red picture"}
+
+
 @pytest.mark.parametrize("search_type", ["similarity", "mmr", "similarity_score_threshold"])
 def test_every_search_of_a_plain_langchain_retriever_works(colours, search_type):
     options = {"k": 2, "score_threshold": 0.2} if search_type.endswith("threshold") else {"k": 2}
@@ -550,6 +605,45 @@ def test_search_notices_what_another_program_added(tmp_path, counting_embeddings
     assert len(here.similarity_search("red", k=60)) == 50
     there.add_images([sample_images["red"]], ids=["picture"])
     assert "picture" in ids(here.similarity_search("red", k=3))
+
+
+def fill(store, sample_images, texts, pictures, colour="red"):
+    store.add_texts([f"word {n}" for n in range(texts)], ids=[f"text {n}" for n in range(texts)])
+    store.add_images([sample_images[colour]] * pictures, ids=[f"picture {n}" for n in range(pictures)])
+
+
+def test_the_background_is_taken_anew_once_enough_was_replaced(store, sample_images):
+    fill(store, sample_images, 30, 30)
+    before = store._search.backgrounds.current()
+    assert {side: known.background.count for side, known in before.items()} == {"text": 30, "image": 30}
+    fill(store, sample_images, 2, 2, "blue")
+    assert store._search.backgrounds.current() is before
+    fill(store, sample_images, 0, 30, "blue")
+    after = store._search.backgrounds.current()
+    assert after["image"].background.mean[2] > 0.8 > after["image"].background.mean[0]
+
+
+def test_the_background_forgets_a_side_that_was_deleted(store, sample_images):
+    fill(store, sample_images, 60, 5)
+    assert set(store._search.backgrounds.current()) == {"text", "image"}
+    store.delete([f"picture {n}" for n in range(5)])
+    store.add_texts([f"other word {n}" for n in range(5)])
+    assert set(store._search.backgrounds.current()) == {"text"}
+
+
+def test_the_background_of_a_large_side_is_a_random_sample_and_the_same_each_time(store, sample_images):
+    fill(store, sample_images, 400, 3)
+    sampled = store._search.backgrounds.current()["text"]
+    assert sampled.background.count == 400
+    assert len(sampled.places) == len(sampled.background.sample) == 256
+    numbers = [int(id_.removeprefix("text ")) for id_ in sampled.places]
+    assert 150 < np.mean(numbers) < 250
+    assert max(numbers) > 380
+    store._search.backgrounds.forget()
+    assert store._search.backgrounds.current()["text"].places == sampled.places
+    rows = store._collection.get(ids=list(sampled.places), include=["embeddings"])
+    for id_, vector in zip(rows["ids"], rows["embeddings"], strict=True):
+        assert sampled.background.sample[sampled.places[id_]] == pytest.approx(vector, abs=1e-6)
 
 
 # --- the embedding ---------------------------------------------------------------------------------------------
@@ -808,3 +902,32 @@ def test_langchain_indexing_notices_a_picture_that_changed_on_disk(store, sample
     paths.pop()
     result = index([picture_document(paths[0])], records, store, cleanup="full", key_encoder="sha256")
     assert result == {"num_added": 0, "num_updated": 0, "num_skipped": 1, "num_deleted": 2}
+
+
+# --- a real model ----------------------------------------------------------------------------------------------
+
+
+def test_a_real_clip_model_holds_pictures_and_passages_in_one_collection(open_store, clip, sample_images):
+    store = open_store(clip)
+    names = sorted(sample_images)
+    store.add_documents(
+        [
+            *(
+                Document("", metadata={"modality": "image", "source": str(sample_images[n])}, id=n)
+                for n in names
+            ),
+            *(Document(f"words about {n}", id=f"{n} text") for n in names),
+        ]
+    )
+    for name in names:
+        by_image = store.similarity_search_by_image_with_relevance_score(
+            sample_images[name], k=1, modality="image"
+        )
+        assert [(d.id, round(score, 4)) for d, score in by_image] == [(name, 1.0)]
+        assert store.similarity_search(f"words about {name}", k=1, modality="text")[0].id == f"{name} text"
+    vectors = store._collection.get(ids=names, include=["embeddings"])
+    expected = dict(zip(names, clip.embed_image_list([sample_images[name] for name in names]), strict=True))
+    for id_, vector in zip(vectors["ids"], vectors["embeddings"], strict=True):
+        assert vector == pytest.approx(expected[id_], abs=1e-6)
+    recorded = store._client.get_collection(store._collection_name, embedding_function=None).metadata
+    assert recorded == {"mmrag:embedding": clip.fingerprint, "mmrag:dimension": 16}
