@@ -14,10 +14,10 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_mmrag._chroma import document, listed, same_length
-from langchain_mmrag._ingest import Intake, OnError, Row
-from langchain_mmrag._pictures import save
-from langchain_mmrag._searching import DEFAULT_COLLECTION, SearchingChroma
+from langchain_mmrag._store.chroma import document, listed, same_length
+from langchain_mmrag._store.ingest import Intake, OnError, Row
+from langchain_mmrag._store.pictures import save
+from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.types import ImageInput
 

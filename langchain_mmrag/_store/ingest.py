@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from langchain_mmrag._chroma import storable
-from langchain_mmrag._embedder import Embedder, Vectors
-from langchain_mmrag._pictures import Picture, has_facts
+from langchain_mmrag._store.chroma import storable
+from langchain_mmrag._store.embedder import Embedder, Vectors
+from langchain_mmrag._store.pictures import Picture, has_facts
 from langchain_mmrag.errors import EmbeddingError, LoadError
 from langchain_mmrag.media import MediaPolicy, describe_source
 from langchain_mmrag.ranking import Side

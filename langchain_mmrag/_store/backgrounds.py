@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from langchain_mmrag._chroma import of_side
+from langchain_mmrag._store.chroma import of_side
 from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Background, Places, Side, unit
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_mmrag._pictures import Picture
+from langchain_mmrag._store.pictures import Picture
 from langchain_mmrag.embeddings.base import ImageFailure, MultimodalEmbeddings
 from langchain_mmrag.errors import EmbeddingError, LoadError, UnsupportedModalityError
 

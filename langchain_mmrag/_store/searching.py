@@ -15,9 +15,9 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_mmrag._embedder import Embedder
-from langchain_mmrag._record import EmbeddingRecord
-from langchain_mmrag._search import Filter, Rank, Search, wanted
+from langchain_mmrag._store.embedder import Embedder
+from langchain_mmrag._store.record import EmbeddingRecord
+from langchain_mmrag._store.search import Filter, Rank, Search, wanted
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import FloatArray, mmr_order, unit
