@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 from chromadb.errors import InvalidArgumentError
 
+from langchain_mmrag._record import EmbeddingRecord, mismatch
 from langchain_mmrag._store.backgrounds import Backgrounds, Sampled
 from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, side_of, where
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.pictures import Picture
-from langchain_mmrag._store.record import EmbeddingRecord, mismatch
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.queries import Query, check_modality
 from langchain_mmrag.ranking import Candidates, FloatArray, Ranker, Side, unit

@@ -15,8 +15,8 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
+from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.embedder import Embedder
-from langchain_mmrag._store.record import EmbeddingRecord
 from langchain_mmrag._store.search import Filter, Rank, Search, wanted
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
