@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -57,14 +58,19 @@ Only = Annotated[Literal["text", "image"] | None, typer.Option("--modality", hel
 
 
 def main() -> None:
-    """Run the command; an expected error is one line on stderr and exit status 1."""
+    """Run the command; an expected error is one line on stderr and exit status 1, a warning one line."""
+    warnings.formatwarning = lambda message, *_place, **_line: f"{_one_line(message)}\n"
     try:
         app()
     except Exception as error:
         if not isinstance(error, _expected()):
             raise
-        typer.echo(console.plain("mmrag: " + " ".join(str(error).split())), err=True)
+        typer.echo(_one_line(error), err=True)
         sys.exit(1)
+
+
+def _one_line(message: object) -> str:
+    return console.plain("mmrag: " + " ".join(str(message).split()))
 
 
 def _expected() -> tuple[type[Exception], ...]:
