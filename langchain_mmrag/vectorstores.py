@@ -29,6 +29,14 @@ logger = logging.getLogger(__name__)
 class MultimodalChroma(SearchingChroma):
     """A `langchain_chroma.Chroma` that holds pictures beside text and ranks them fairly against each other.
 
+    ```python
+    store = MultimodalChroma("holiday", OpenCLIPEmbeddings(), persist_directory="./mm_store")
+    store.add_images(["photos/lighthouse.jpg"], captions=["the red one"])
+    store.add_texts(["We climbed the lighthouse on Tuesday."], [{"source": "diary.md"}])
+    store.similarity_search("lighthouse", k=2)
+    store.similarity_search(Query(image="postcard.jpg", text="at night"), modality="image")
+    ```
+
     Which encoder embeds a document follows from its metadata alone: `{"modality": "image", "source": path}`
     (or the older `{"type": "image", "path": path}`) embeds the picture at that path or URL, and
     `page_content` is its caption or empty; anything else embeds `page_content`. A document never holds a
@@ -251,7 +259,10 @@ class MultimodalChroma(SearchingChroma):
         rows = intake.rows(texts, metadatas or nothing, ids or nothing, images)
         if not rows:
             return []
-        self._record.check(None)  # before the time for embedding is spent
+        # What would stop us is found out before the time for embedding is spent.
+        self._record.check(None)
+        if any(row.picture and not row.picture.has_address for row in rows):
+            self._folder_for_media()
         rows = intake.embed(rows)
         written = [row.finish(self._folder_for_media) for row in rows]
         if rows:
