@@ -24,7 +24,7 @@ $(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Installing the test tools..."
-	$(PIP) --constraint constraints.txt --editable '.[all]' --group dev
+	$(PIP) --constraint constraints.txt --editable '.[all,experimental]' --group dev
 	@touch $@
 
 demo: $(VENV)/.run   ## index a folder of pictures and notes, ask it, see what is found
