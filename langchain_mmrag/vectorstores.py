@@ -40,7 +40,8 @@ class MultimodalChroma(SearchingChroma):
     Which encoder embeds a document follows from its metadata alone: `{"modality": "image", "source": path}`
     (or the older `{"type": "image", "path": path}`) embeds the picture at that path or URL, and
     `page_content` is its caption or empty; anything else embeds `page_content`. A document never holds a
-    picture's bytes: pictures given as bytes are kept as files.
+    picture's bytes: pictures given as bytes are kept as files. The metadata of a text comes back as it was
+    given, but for one mark: `truncated` where the text is longer than the model reads.
 
     `similarity_search` and what is built on it (retrievers, MMR, search by image) ranks by `search_ranked`.
     Methods that Chroma defines by a distance, and relevance scores, keep the order of the distances, in which

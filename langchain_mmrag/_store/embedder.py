@@ -55,6 +55,12 @@ class Embedder:
             return self._embedding.embed_texts_array(texts)
         return self._rows(self._embedding.embed_documents(texts), len(texts))
 
+    def truncated(self, texts: list[str]) -> list[bool]:
+        """Whether each text is longer than the model reads; an embedding that cannot tell says no."""
+        if isinstance(self._embedding, MultimodalEmbeddings):
+            return self._embedding.truncated(texts)
+        return [False] * len(texts)
+
     def image(self, picture: Picture) -> Vectors:
         """The vector [d] of one picture.
 

@@ -16,7 +16,7 @@ from langchain_mmrag._store.pictures import Picture, has_facts
 from langchain_mmrag.errors import EmbeddingError, LoadError
 from langchain_mmrag.media import MediaPolicy, describe_source
 from langchain_mmrag.ranking import Side
-from langchain_mmrag.types import PARENT_ID, SHA256, SOURCE, ImageInput, image_source, modality_of
+from langchain_mmrag.types import PARENT_ID, SHA256, SOURCE, TRUNCATED, ImageInput, image_source, modality_of
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +132,13 @@ class Intake:
         found = self.embedder.images([row.picture for row in pictured if row.picture], on_failure)
         for place, vector in found.items():
             pictured[place].vector = vector
-        vectors = self.embedder.texts([row.text for row in written]) if written else ()
-        for row, vector in zip(written, vectors, strict=True):
-            row.vector = vector
+        texts = [row.text for row in written]
+        if texts:
+            columns = zip(written, self.embedder.texts(texts), self.embedder.truncated(texts), strict=True)
+            for row, vector, cut in columns:
+                row.vector = vector
+                if cut:  # so that whoever reads a hit knows that its end was not searched
+                    row.metadata[TRUNCATED] = True
         kept = [row for row in rows if row.index not in failed]
         if len({len(row.vector) for row in kept}) > 1:
             msg = "the embedding's vectors of texts and of pictures differ in length: they share no space"

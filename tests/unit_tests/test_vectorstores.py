@@ -19,6 +19,8 @@ from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from PIL import Image
 
+from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+from langchain_mmrag.embeddings.base import TruncatedTextWarning
 from langchain_mmrag.errors import (
     CorruptMediaError,
     EmbeddingError,
@@ -931,3 +933,13 @@ def test_a_real_clip_model_holds_pictures_and_passages_in_one_collection(open_st
         assert vector == pytest.approx(expected[id_], abs=1e-6)
     recorded = store._client.get_collection(store._collection_name, embedding_function=None).metadata
     assert recorded == {"mmrag:embedding": clip.fingerprint, "mmrag:dimension": 16}
+
+
+def test_a_text_longer_than_the_model_reads_is_marked(tiny_clip_dir):
+    clip = OpenCLIPEmbeddings(f"local-dir:{tiny_clip_dir}", show_progress=False)
+    store = MultimodalChroma(f"cut-{uuid4()}", clip)
+    with pytest.warns(TruncatedTextWarning):
+        store.add_texts(["word " * 200, "a short one"], ids=["long", "short"])
+    long, short = store.get_by_ids(["long", "short"])
+    assert (long.metadata, short.metadata) == ({"truncated": True}, {})
+    assert long.page_content == "word " * 200
