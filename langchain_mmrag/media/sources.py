@@ -104,6 +104,8 @@ def _read_file(file: Any, policy: MediaPolicy) -> bytes:
     name = describe_source(file)
     try:
         return read_bounded(file.read, name, policy)
+    except LoadError:  # some of ours are `OSError`s too, and say more
+        raise
     except OSError as error:
         msg = f"cannot read {name}: {error}"
         raise LoadError(msg) from error
