@@ -1,8 +1,8 @@
 """Ratios of embedding speed, side by side in one run: `make bench`.
 
-Each round times every way once, in turn, in CPU seconds of this process; a ratio is the median over rounds of
-"one by one" divided by the way. One by one is what OpenCLIP wrappers commonly do: one item a call, text padded
-to the whole context. Ratios nearer than 15 % to each other are ties.
+Each round times every way once, in turn, in CPU seconds of this process; a ratio is the median over rounds
+of "one by one" divided by the way. One by one is what OpenCLIP wrappers commonly do: one item a call, text
+padded to the whole context. Ratios nearer than 15 % to each other are ties.
 """
 
 import argparse
