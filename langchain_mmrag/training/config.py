@@ -30,6 +30,7 @@ class TrainConfig:
     checkpoint_every: int = 100
     threads: int = 1
     workers: int = 1  # processes that draw batches ahead of the training
+    prose_from: int = 1600  # step from which some captions are sentences: names first, then names in context
     vision: str = "resnet10t"  # any timm name
     image_size: int = 64
     context_length: int = 32

@@ -46,12 +46,22 @@ class RenderedPairs:
     would be its own negative.
     """
 
-    def __init__(self, glyph_set: GlyphSet, *, batch_size: int, side: int, steps: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        glyph_set: GlyphSet,
+        *,
+        batch_size: int,
+        side: int,
+        steps: int,
+        seed: int = 0,
+        prose_from: int = 0,
+    ) -> None:
         self._glyphs = glyph_set
         self._batch_size = batch_size
         self._side = side
         self._steps = steps
         self._seed = seed
+        self._prose_from = prose_from
 
     def __len__(self) -> int:
         return self._steps
@@ -66,7 +76,7 @@ class RenderedPairs:
         seen: set[str] = set()
         for row in images:
             for _ in range(20):  # a caption taken already is drawn again; after that a repeat is let through
-                image, caption = self._sample(rng, concepts[len(captions)])
+                image, caption = self._sample(rng, concepts[len(captions)], prose=step >= self._prose_from)
                 if caption not in seen:
                     break
             row[:] = np.asarray(image)
@@ -81,7 +91,7 @@ class RenderedPairs:
             order += rng.sample(range(count), count)
         return order[: self._batch_size]
 
-    def _sample(self, rng: random.Random, concept: int) -> tuple[Image.Image, str]:
+    def _sample(self, rng: random.Random, concept: int, *, prose: bool) -> tuple[Image.Image, str]:
         kind = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0]
         plain: dict[str, Callable[[random.Random, int], tuple[Image.Image, str]]] = {
             "shapes": shapes.sample,
@@ -91,7 +101,7 @@ class RenderedPairs:
         if kind in plain:
             return plain[kind](rng, self._side)
         if kind == "single":
-            return glyphs.single(rng, self._glyphs, concept, self._side)
+            return glyphs.single(rng, self._glyphs, concept, self._side, prose=prose)
         if kind == "several":
             return glyphs.several(rng, self._glyphs, concept, rng.randint(2, 4), self._side)
         other = concept

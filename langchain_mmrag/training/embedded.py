@@ -58,7 +58,12 @@ def build(config: TrainConfig, work: Path, out: Path, *, report: Any = None) -> 
     cfg = model_config(config, tokenizer.vocab_size)
     torch.manual_seed(config.seed)
     pairs = RenderedPairs(
-        glyph_set, batch_size=config.batch_size, side=config.image_size, steps=config.steps, seed=config.seed
+        glyph_set,
+        batch_size=config.batch_size,
+        side=config.image_size,
+        steps=config.steps,
+        seed=config.seed,
+        prose_from=config.prose_from,
     )
     average = train(CLIP(**cfg), tokenizer, pairs, config, work / "run", report=report)
     export(average, cfg, vocabulary, out)

@@ -207,8 +207,10 @@ def weathered(rng: random.Random, image: Image.Image) -> Image.Image:
     return image
 
 
-def single(rng: random.Random, glyphs: GlyphSet, concept: int, side: int) -> tuple[Image.Image, str]:
-    """One drawing on a ground, with its caption."""
+def single(
+    rng: random.Random, glyphs: GlyphSet, concept: int, side: int, *, prose: bool = True
+) -> tuple[Image.Image, str]:
+    """One drawing on a ground, with its caption; now and then a sentence where `prose` is set."""
     ground, color = backgrounds.draw(rng, side)
     share = rng.uniform(0.42, 1.0)
     size = "small" if share < 0.52 else "big" if share > 0.92 else ""
@@ -216,7 +218,7 @@ def single(rng: random.Random, glyphs: GlyphSet, concept: int, side: int) -> tup
     drawn = tile(rng, glyphs, concept, glyphs.pick_style(rng, concept), ground, alter=altered)
     across = int(side * share)
     place(ground, drawn, across, (rng.randint(0, side - across), rng.randint(0, side - across)))
-    return weathered(rng, ground), caption(rng, glyphs.concepts[concept], size, color)
+    return weathered(rng, ground), caption(rng, glyphs.concepts[concept], size, color, prose=prose)
 
 
 _NAMED = (
@@ -234,9 +236,11 @@ _NAMED = (
 _ABOUT = ("{k}", "{k}", "something about {k}", "a picture about {k}", "{k} picture")
 
 
-def caption(rng: random.Random, concept: Concept, size: str, color: str | None) -> str:
-    """A caption: the name, the name with size or ground, some keywords, or name and keywords."""
+def caption(rng: random.Random, concept: Concept, size: str, color: str | None, *, prose: bool) -> str:
+    """A caption: the name, the name with size or ground, some keywords, name and keywords, or a sentence."""
     name, keywords = concept.name, concept.keywords
+    if prose and rng.random() < 0.12:
+        return _sentence(rng, name)
     chance = rng.random()
     if chance < 0.50 or not keywords:
         return rng.choice(_NAMED).format(n=name, a=with_article(name))
@@ -253,6 +257,26 @@ def caption(rng: random.Random, concept: Concept, size: str, color: str | None) 
             return rng.choice(_ABOUT).format(k=some[0])
         return rng.choice([", ", " ", " and "]).join(some)
     return f"{name}{rng.choice([': ', ', ', ' '])}{', '.join(some)}"
+
+
+_COMMON = tuple(
+    """the the the the a a of of and and to to in in is is it for on with was at by from his her they be this
+    have or had one are not but what all were when we there can an your which their said if do will each
+    about how up out them then many some so these would other into has more two like him see time could
+    no make than first been its who now people my made over did down only way find use may long little
+    very after called just where most know where is where are when does what is why how many every day
+    year old new every morning evening near under behind stands lies hangs keeps sells opens brings town
+    people kept seen found""".split()  # noqa: SIM905  words read better as words
+)
+"""Frequent English words, to be read past."""
+
+
+def _sentence(rng: random.Random, name: str) -> str:
+    """A name among common words, now and then as a heading too: teaches to find the thing in a sentence."""
+    words = rng.choices(_COMMON, k=rng.randint(3, 14))
+    words.insert(rng.randint(0, len(words)), name)
+    heading = f"{name}: " if rng.random() < 0.4 else ""
+    return heading + " ".join(words)
 
 
 def pair(rng: random.Random, glyphs: GlyphSet, first: int, second: int, side: int) -> tuple[Image.Image, str]:
