@@ -15,7 +15,7 @@ class TrainConfig:
     arXiv 2405.18392).
     """
 
-    steps: int = 3200
+    steps: int = 2900
     batch_size: int = 128
     seed: int = 0
     learning_rate: float = 1e-3
