@@ -109,7 +109,7 @@ def draw_thing(name: str, *, place: str = "", seed: str = "", side: int = SIDE) 
     place = place or THINGS[name]
     image = paint(place, rng, side)
     turn = rng.uniform(-8, 8) if seed else 0.0
-    at, share = (0.5 + rng.uniform(-0.05, 0.05), 0.52), rng.uniform(0.6, 0.68)
+    at, share = (0.5 + rng.uniform(-0.04, 0.04), 0.51), rng.uniform(0.76, 0.84)
     _put(image, name, at, share, turn=turn, shadow=place in _ON_GROUND)
     return image
 
@@ -118,8 +118,8 @@ def draw_scene(first: str, second: str, place: str, *, side: int = SIDE) -> Imag
     """Two things side by side in a place."""
     rng = _seeded(f"{first}|{second}")
     image = paint(place, rng, side)
-    _put(image, first, (0.28, 0.58), 0.46)
-    _put(image, second, (0.73, 0.48), 0.46)
+    _put(image, first, (0.27, 0.58), 0.5)
+    _put(image, second, (0.74, 0.46), 0.5)
     return image
 
 

@@ -13,12 +13,15 @@ RGB = tuple[int, int, int]
 Painter = Callable[[random.Random, int], Image.Image]
 
 _SUPERSAMPLING: Final = 2
+_FADED: Final = 0.3
+"""Share of white: what stands in a place should be what is seen first."""
 
 
 def paint(setting: str, rng: random.Random, side: int) -> Image.Image:
     """One of `SETTINGS` as an RGB picture of `side` pixels."""
     large = SETTINGS[setting](rng, side * _SUPERSAMPLING)
-    return large.resize((side, side), Image.Resampling.BOX)
+    image = large.resize((side, side), Image.Resampling.BOX)
+    return Image.blend(image, Image.new("RGB", image.size, "white"), _FADED)
 
 
 def _fade(side: int, *stops: tuple[float, RGB]) -> Image.Image:

@@ -116,7 +116,7 @@ def test_the_answer_cites_the_passage_it_quotes(shown):
     _, sections = shown
     (answered,) = [section for section in sections if section.answer]
     number = found(answered).index("Anchor") + 1
-    assert re.search(rf"in front of the school.*\[{number}\]", answered.answer)
+    assert re.search(rf"lies on the square.*\[{number}\]", answered.answer)
 
 
 def test_charts_are_named_without_training(shown):
