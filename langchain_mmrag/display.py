@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langchain_core.documents import Document
 
@@ -70,6 +70,10 @@ a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: un
 """
 
 
+Hit: TypeAlias = Document | tuple[Document, float | None]
+"""A document found, alone or with its score."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """One query and what it found.
@@ -83,7 +87,7 @@ class Section:
     """
 
     heading: str
-    hits: Sequence[tuple[Document, float | None]]
+    hits: Sequence[Hit]
     query_image: ImageInput | None = None
     note: str = ""
     answer: str = ""
@@ -91,7 +95,7 @@ class Section:
 
 def hits_html(
     query: str | Query,
-    hits: Sequence[tuple[Document, float | None]],
+    hits: Sequence[Hit],
     *,
     answer: str = "",
     media_policy: MediaPolicy = DEFAULT_POLICY,
@@ -100,9 +104,10 @@ def hits_html(
 
     Args:
         query: What was asked.
-        hits: What `search_ranked` gave: documents with scores, best first.
+        hits: Documents, alone or with scores as `search_ranked` gives them, best first.
         answer: An answer whose `[n]` refer to the hits.
-        media_policy: Which pictures may be opened for the thumbnails; one that may not is named instead.
+        media_policy: Which pictures may be opened for the thumbnails, for instance the store's own
+            `media_policy`; one that may not is named instead.
 
     Returns:
         A whole page: write it to a file and open that, in a notebook with `IPython.display.IFrame`.
@@ -160,7 +165,8 @@ def _section(number: int, section: Section, policy: MediaPolicy) -> str:
         image = _thumbnail(section.query_image, "the picture asked with", policy)
     note = f"<p>{escape(section.note)}</p>" if section.note else ""
     answer = f'<div class="answer">{_linked(section.answer, number)}</div>' if section.answer else ""
-    cards = "\n".join(_card(number, rank, *hit, policy) for rank, hit in enumerate(section.hits, start=1))
+    pairs = [hit if isinstance(hit, tuple) else (hit, None) for hit in section.hits]
+    cards = "\n".join(_card(number, rank, *pair, policy) for rank, pair in enumerate(pairs, start=1))
     hits = f'<ol class="hits">\n{cards}\n</ol>' if cards else '<p class="empty">Nothing was found.</p>'
     query = f'<div class="query">{image}<div><h2>{escape(section.heading)}</h2>{note}</div></div>'
     return f"<section>\n{query}\n{answer}\n{hits}\n</section>"

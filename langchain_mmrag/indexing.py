@@ -20,7 +20,7 @@ from langchain_core.documents import Document
 from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX, printable
 from langchain_mmrag.document_loaders.directory import LoadFailure, find_files, kind_of, unsupported
 from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
+from langchain_mmrag.media import MediaPolicy, read_media
 from langchain_mmrag.types import SHA256, SOURCE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class IndexReport:
 
 def index_paths(
     store: MultimodalChroma,
-    paths: Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     on_progress: Callable[[int, int, str], None] | None = None,
     media_policy: MediaPolicy | None = None,
@@ -80,14 +80,16 @@ def index_paths(
 
     Args:
         store: The collection.
-        paths: Files and folders.
+        paths: Files and folders, or one of them.
         on_progress: Called after each file with the number of files done, their total, and the file.
-        media_policy: What may be opened.
+        media_policy: What may be opened; by default what the store's own policy allows.
 
     Returns:
         What was done. Bad files are listed in it and do not stop the run.
     """
-    run = _Run(store, media_policy or DEFAULT_POLICY)
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    run = _Run(store, media_policy or store.media_policy)
     folders, files = run.collect(paths)
     for done, path in enumerate(files, start=1):
         run.take(path)

@@ -17,7 +17,7 @@ from langchain_core.documents import Document
 
 from langchain_mmrag.document_loaders.image import ImageLoader
 from langchain_mmrag.document_loaders.text import TextLoader
-from langchain_mmrag.errors import LoadError, UnsupportedFormatError
+from langchain_mmrag.errors import LoadError, UnsafeSourceError, UnsupportedFormatError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.formats import sniff
 from langchain_mmrag.types import Modality
@@ -79,8 +79,8 @@ class LoadFailure:
 class DirectoryLoader(BaseLoader):
     """Load every picture and text file below a folder, in the order of their names.
 
-    Hidden files and folders and Chroma stores are passed over, links to folders are followed once, files of
-    other kinds are counted in `ignored`.
+    Hidden files and folders and Chroma stores are passed over, files of other kinds are counted in `ignored`.
+    Links are followed as far as they stay inside the folder; one that leads out of it is a failure.
 
     Example:
         ```python
@@ -184,7 +184,7 @@ def find_files(
     Args:
         root: The folder.
         glob: Which files, by their path inside the folder.
-        on_failure: Told of every folder that cannot be listed and every link that leads nowhere.
+        on_failure: Told of every folder that cannot be listed and every link that leads nowhere or out.
 
     Raises:
         LoadError: If `root` is not a folder.
@@ -193,6 +193,7 @@ def find_files(
         msg = f"{root} is a file, not a folder" if root.exists() else f"there is no folder {root}"
         raise LoadError(msg)
     wanted = _glob_pattern(glob)
+    home = root.resolve()
     visited = set[tuple[int, int]]()
     pending = [root]
     while pending:
@@ -203,7 +204,11 @@ def find_files(
             msg = f"cannot reach {path}: {error.strerror or error}"
             on_failure(LoadFailure(str(path), LoadError(msg)))
             continue
-        if stat.S_ISDIR(mode):
+        if path.is_symlink() and path is not root and not path.resolve().is_relative_to(home):
+            # what a folder is handed over with should not decide what else on the disk is read
+            msg = f"{path} is a link that leads out of {root}: name its target to read it too"
+            on_failure(LoadFailure(str(path), UnsafeSourceError(msg)))
+        elif stat.S_ISDIR(mode):
             pending += reversed(_entries(path, visited, is_root=path is root, on_failure=on_failure))
         elif stat.S_ISREG(mode) and wanted.fullmatch(path.relative_to(root).as_posix()):
             yield path

@@ -245,3 +245,27 @@ def test_many_parts_are_known_over_several_pages(store, tmp_path, monkeypatch):
     path.write_text("\n".join(f"# Part {number}\nred" for number in range(20)))
     assert index_paths(store, [path]) == IndexReport(added=1)
     assert index_paths(store, [path]) == IndexReport(skipped=1)
+
+
+def test_one_path_is_not_taken_letter_by_letter(tmp_path, clip):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "one.md").write_text("A red square.", encoding="utf-8")
+    store = MultimodalChroma(f"one-{uuid.uuid4()}", clip)
+    for paths in (tmp_path / "notes", str(tmp_path / "notes")):
+        report = index_paths(store, paths)
+        assert (report.readable, report.failed) == (1, ())
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_read(tmp_path, clip):
+    (tmp_path / "secret.md").write_text("The key is under the mat.", encoding="utf-8")
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "link.md").symlink_to(tmp_path / "secret.md")
+    (folder / "one.md").write_text("A red square.", encoding="utf-8")
+    (folder / "same.md").symlink_to(folder / "one.md")
+    store = MultimodalChroma(f"link-{uuid.uuid4()}", clip)
+    report = index_paths(store, folder)
+    assert report.added == 2
+    assert [failed.source for failed in report.failed] == [str(folder / "link.md")]
+    assert "leads out of" in report.failed[0].reason
+    assert not any("key" in text for text in store.get()["documents"])
