@@ -20,7 +20,7 @@ from langchain_mmrag._opening import (
     open_collection,
     remember_model,
 )
-from langchain_mmrag.errors import LoadError, MMRAGError
+from langchain_mmrag.errors import LoadError, MMRAGError, ModelUnavailableError
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -49,6 +49,10 @@ Model = Annotated[
         f"with, else {DEFAULT_MODEL}.",
     ),
 ]
+Classifier = Annotated[
+    str,
+    typer.Option("--model", help="OpenCLIP model, or mmrag-tiny for the embedded one."),
+]
 Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Tag or file of the model's weights.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write the hits as an HTML page.")]
@@ -66,6 +70,8 @@ def main() -> None:
         if not isinstance(error, _expected()):
             raise
         typer.echo(_one_line(error), err=True)
+        if isinstance(error, ModelUnavailableError):
+            typer.echo("Here: --model mmrag-tiny, or --model local-dir:FOLDER.", err=True)
         sys.exit(1)
 
 
@@ -200,7 +206,7 @@ def classify(
     template: Annotated[
         list[str] | None, typer.Option(help='Text with {} for the label, such as "a photo of a {}".')
     ] = None,
-    model: Model = None,
+    model: Classifier = DEFAULT_MODEL,
     checkpoint: Checkpoint = None,
     as_json: Json = False,
 ) -> None:
@@ -212,7 +218,7 @@ def classify(
         _misused("--labels", "give two labels or more, separated by commas")
     if any("{}" not in text for text in template or ()):
         _misused("--template", "the text needs {} where the label goes")
-    embeddings = (_model(model, checkpoint) or ModelName(DEFAULT_MODEL)).load()
+    embeddings = ModelName(model, checkpoint).load()
     classifier = (
         ZeroShotClassifier(embeddings, names, templates=template)
         if template
