@@ -17,7 +17,7 @@ def require(module: str, *, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        if error.name is None or error.name.split(".")[0] != module.split(".", maxsplit=1)[0]:
             raise  # the package is there, something it needs is not: hiding that would mislead
         msg = f'{module} is not installed. Run: pip install "langchain-mmrag[{extra}]"'
         raise MissingDependencyError(msg, name=module) from error
