@@ -29,7 +29,8 @@ def main(  # noqa: PLR0917  one option each
     from langchain_mmrag.training.card import measure
     from langchain_mmrag.training.embedded import build
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("langchain_mmrag").setLevel(logging.INFO)
     build(TrainConfig(steps=steps, workers=workers, threads=threads, seed=seed), work, out, report=_report)
     typer.echo(measure(out, work))
 
