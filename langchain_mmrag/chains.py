@@ -96,9 +96,15 @@ def create_rag_chain(
         media_policy: What may be opened for the prompt. `None`: the policy of the retriever's store.
 
     Raises:
+        TypeError: If `retriever` or `llm` is of another kind, such as a store or a model's name.
         ValueError: If `prompt` has a place for neither `context_messages` nor `context`, or `max_images` is
             negative.
     """
+    if not _can_run(retriever):
+        raise not_a_retriever(retriever)
+    if llm is not None and not _can_run(llm):
+        msg = f'llm is a {type(llm).__name__}, not a chat model: use init_chat_model("<provider>:<model>")'
+        raise TypeError(msg)
     prompt = prompt or DEFAULT_PROMPT
     if not {CONTEXT, CONTEXT_MESSAGES} & _variables(prompt):
         msg = (
@@ -153,6 +159,18 @@ def media_policy_of(retriever: BaseRetriever) -> MediaPolicy:
     """The media policy of a retriever's store, whose root folders hold for prompts too; else the default."""
     policy = getattr(getattr(retriever, "store", None), "media_policy", None)
     return policy if isinstance(policy, MediaPolicy) else DEFAULT_POLICY
+
+
+def not_a_retriever(given: object) -> TypeError:
+    """The error that says what to give in place of a store."""
+    return TypeError(
+        f"retriever is a {type(given).__name__}, not a retriever: use store.as_retriever() or"
+        " MultimodalRetriever(store=store)"
+    )
+
+
+def _can_run(given: object) -> bool:
+    return isinstance(given, Runnable) or callable(given)
 
 
 def _takes_images(llm: object) -> bool:

@@ -22,7 +22,8 @@ class Query:
         modality: Return only documents of this modality.
 
     Raises:
-        ValueError: If there is neither text nor image, or `modality` is none of the known ones.
+        ValueError: If there is neither text nor image, `image` is an empty `str`, or `modality` is none of
+            the known ones.
         TypeError: If `text` is not a `str`.
     """
 
@@ -38,6 +39,11 @@ class Query:
         if not isinstance(text, str | None):
             msg = f"the text of a Query must be a str, not {type(text).__name__}"
             raise TypeError(msg)
+        if isinstance(self.image, str) and not self.image.strip():
+            msg = (
+                "the image of a Query is an empty str: give a path, URL, bytes or PIL.Image, or leave it out"
+            )
+            raise ValueError(msg)
         check_modality(self.modality)
 
     @classmethod

@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from langchain_mmrag.queries import Query
 from langchain_mmrag.types import Modality
@@ -30,6 +30,8 @@ class MultimodalRetriever(BaseRetriever):
     It is called with a `str`, a `Query`, or a mapping with the keys of one. `k`, `modality`, `filter` and
     `rank` can be set here and for a single call.
     """
+
+    model_config = ConfigDict(extra="forbid")  # else a misspelt setting would go unnoticed
 
     store: Any
     """A `MultimodalChroma`, or another vector store with its `search_ranked`."""

@@ -12,7 +12,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field, ValidationError
 
-from langchain_mmrag.chains import media_policy_of
+from langchain_mmrag.chains import media_policy_of, not_a_retriever
 from langchain_mmrag.errors import EmbeddingError, LoadError, StoreError
 from langchain_mmrag.media import MediaPolicy, describe_source
 from langchain_mmrag.prompts import documents_to_content_blocks, kind_of, text_if_no_pictures
@@ -71,8 +71,12 @@ def create_search_tool(
         media_policy: What may be opened. `None`: the policy of the retriever's store.
 
     Raises:
+        TypeError: If `retriever` is none, such as a store.
         ValueError: If `max_images` is negative.
     """
+    given: Any = retriever
+    if not isinstance(given, BaseRetriever):
+        raise not_a_retriever(given)
     if max_images < 0:
         msg = f"max_images is {max_images}: use 0 or more"
         raise ValueError(msg)

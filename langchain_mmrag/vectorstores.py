@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_mmrag._store.chroma import document, listed, same_length
+from langchain_mmrag._store.chroma import document, listed, listed_if_given, reading, same_length
 from langchain_mmrag._store.ingest import Intake, OnError, Row
 from langchain_mmrag._store.pictures import save
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
@@ -46,6 +46,9 @@ class MultimodalChroma(SearchingChroma):
     `similarity_search` and what is built on it (retrievers, MMR, search by image) ranks by `search_ranked`.
     Methods that Chroma defines by a distance, and relevance scores, keep the order of the distances, in which
     passages stand before pictures: give them `modality=` to compare like with like.
+
+    One process at a time may write to a `persist_directory`: to share a collection, run a Chroma server
+    (`chroma run`) and give its `host` and `port`.
 
     The collection remembers which embedding made it. The space is cosine unless told otherwise; a collection
     that exists keeps the space it has.
@@ -96,15 +99,18 @@ class MultimodalChroma(SearchingChroma):
             LoadError: If a picture cannot be read; the message has its place and source.
             UnsupportedModalityError: If there is a picture and the embedding takes none.
             EmbeddingMismatchError: If the collection was made with another embedding.
-            ValueError: If the lengths differ, metadata cannot be stored or an image does not say where it is.
+            TypeError: If there is but one of something, outside of a list.
+            ValueError: If the lengths differ, text or metadata cannot be stored, or an image does not say
+                where it is.
         """
         texts = listed(texts, "texts")
+        metadatas, ids = listed_if_given(metadatas, "metadatas"), listed_if_given(ids, "ids")
         same_length(len(texts), metadatas=metadatas, ids=ids)
         return self._add(texts, metadatas, ids, [None] * len(texts), on_error)
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """Add or replace documents; see `add_texts`."""
-        return super().add_documents(list(documents), **kwargs)
+        return super().add_documents(_documents(documents), **kwargs)
 
     def add_images(
         self,
@@ -132,12 +138,21 @@ class MultimodalChroma(SearchingChroma):
         Raises:
             LoadError: If a picture cannot be read; the message has its place and source.
             StoreError: If bytes are added through a server and no `media_directory` was given.
+            TypeError: If an image is `None`, or there is but one of something, outside of a list.
             ValueError: If not exactly one of `uris` and `blobs` is given, or lengths differ.
         """
         if (uris is None) == (blobs is None):
             msg = "add_images takes uris or blobs: exactly one of them"
             raise ValueError(msg)
         images = listed(uris if uris is not None else blobs, "images")
+        missing = next((place for place, image in enumerate(images) if image is None), None)
+        if missing is not None:
+            msg = (
+                f"image {missing} is None: give a path, URL, bytes or PIL.Image, or leave it out of the list"
+            )
+            raise TypeError(msg)
+        metadatas, ids = listed_if_given(metadatas, "metadatas"), listed_if_given(ids, "ids")
+        captions = listed_if_given(captions, "captions")
         same_length(len(images), metadatas=metadatas, ids=ids, captions=captions)
         return self._add(captions or [""] * len(images), metadatas, ids, images, on_error)
 
@@ -147,6 +162,7 @@ class MultimodalChroma(SearchingChroma):
 
     def update_documents(self, ids: list[str], documents: list[Document]) -> None:
         """Replace documents, metadata and all; ids nobody knows are left out with a warning in the log."""
+        ids, documents = listed(ids, "ids"), _documents(documents)
         same_length(len(documents), ids=ids)
         known = {found.id for found in self.get_by_ids(ids)}
         if unknown := [id_ for id_ in ids if id_ not in known]:
@@ -161,6 +177,7 @@ class MultimodalChroma(SearchingChroma):
             ids: Which; `None` for all, or for all that match what else is given.
             **kwargs: `where` and `where_document`, as Chroma takes them.
         """
+        ids = listed_if_given(ids, "ids")
         if ids is None and not kwargs:
             ids = self._collection.get(include=[])["ids"]
         if ids is None:
@@ -169,11 +186,21 @@ class MultimodalChroma(SearchingChroma):
             self._collection.delete(ids=batch, **kwargs)
         self._search.backgrounds.forget()
 
+    def get(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Rows as Chroma gives them; takes what `langchain_chroma.Chroma.get` takes.
+
+        Raises:
+            StoreError: If the collection cannot be read, as another process has changed it on disk.
+        """
+        with reading(self._collection_name):
+            return super().get(*args, **kwargs)
+
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents with these ids, in the order asked for; those that are not there are left out."""
+        ids = listed(ids, "ids")
         found: dict[str, Document] = {}
         for batch in self._batches(list(dict.fromkeys(ids))):
-            rows = self._collection.get(ids=batch, include=["documents", "metadatas"])
+            rows = self.get(batch, include=["documents", "metadatas"])
             columns = (rows["ids"], rows["documents"] or (), rows["metadatas"] or ())
             found |= {id_: document(id_, text, meta) for id_, text, meta in zip(*columns, strict=True)}
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
@@ -309,3 +336,12 @@ class MultimodalChroma(SearchingChroma):
                 self._media_folder = Path(mkdtemp(prefix="mmrag_media_"))
                 weakref.finalize(self, shutil.rmtree, self._media_folder, ignore_errors=True)
             return self._media_folder
+
+
+def _documents(given: Iterable[Document]) -> list[Document]:
+    documents: list[Any] = listed(given, "Document")
+    for place, found in enumerate(documents):
+        if not isinstance(found, Document):
+            msg = f"document {place} is a {type(found).__name__}: a list of Document is expected"
+            raise TypeError(msg)
+    return documents

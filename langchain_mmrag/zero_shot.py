@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from langchain_core.runnables.config import run_in_executor
@@ -53,6 +54,8 @@ class ZeroShotClassifier:
         if isinstance(labels, str) or isinstance(templates, str):
             msg = "labels and templates are lists of str, not one str"
             raise TypeError(msg)
+        for name, values in (("labels", labels), ("templates", templates)):
+            _check_texts(name, values)
         if not labels or len(set(labels)) < len(labels):
             msg = f"labels must be at least one, and no two the same: {list(labels)!r}"
             raise ValueError(msg)
@@ -108,3 +111,13 @@ class ZeroShotClassifier:
     ) -> NDArray[np.float32]:
         """Compare in a worker thread; see `similarity_matrix`."""
         return await run_in_executor(None, self.similarity_matrix, images, texts)
+
+
+def _check_texts(name: str, values: Any) -> None:
+    if not isinstance(values, Iterable):
+        msg = f"{name} is {values!r}: give a list of str"
+        raise TypeError(msg)
+    for place, value in enumerate(values):
+        if not isinstance(value, str):
+            msg = f"{name}[{place}] is {value!r}: give a list of str"
+            raise TypeError(msg)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from langchain_mmrag._store.chroma import of_side
+from langchain_mmrag._store.chroma import of_side, reading
 from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Background, Places, Side, unit
 
 if TYPE_CHECKING:
@@ -85,13 +85,15 @@ class Backgrounds:
 
     def _sample_side(self, side: Side) -> Sampled | None:
         collection = self._collection()
-        ids = collection.get(where=of_side(side), include=[])["ids"]
+        with reading(collection.name):
+            ids = collection.get(where=of_side(side), include=[])["ids"]
         chosen = sorted(ids)
         if len(ids) > SAMPLE_SIZE:
             chosen = np.random.default_rng(0).choice(chosen, SAMPLE_SIZE, replace=False).tolist()
         if not chosen:
             return None
-        found = collection.get(ids=chosen, include=["embeddings"])
+        with reading(collection.name):
+            found = collection.get(ids=chosen, include=["embeddings"])
         if not found["ids"]:  # deleted by another program in between
             return None
         background = Background(len(ids), unit(np.asarray(found["embeddings"])))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from chromadb.base_types import SparseVector
+from chromadb.errors import InternalError
 from langchain_core.documents import Document
 
+from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import FloatArray, Side
 from langchain_mmrag.types import MODALITY, Modality
 
@@ -19,6 +23,7 @@ _T = TypeVar("_T")
 
 _TYPE = "type"  # the older spelling of `modality`
 _SCALARS = (str, int, float, bool)
+_INT64 = range(-(2**63), 2**63)
 _IS_IMAGE: Where = {"$or": [{MODALITY: "image"}, {_TYPE: "image"}]}
 _IS_NO_IMAGE: Where = {"$and": [{MODALITY: {"$ne": "image"}}, {_TYPE: {"$ne": "image"}}]}
 _IS_TEXT: Where = {
@@ -106,8 +111,13 @@ def storable(metadata: Mapping[str, Any] | None, index: int) -> dict[str, Any]:
     """A copy of `metadata` in types Chroma takes: paths become `str`, NumPy scalars Python ones.
 
     Raises:
+        TypeError: If it is no mapping.
         ValueError: If a value cannot be stored; the message names the document and the key.
     """
+    given: Any = metadata
+    if not isinstance(given, Mapping | None):
+        msg = f"document {index}: its metadata is a {type(given).__name__}: give a dict, or None"
+        raise TypeError(msg)
     return {key: _storable(value, key, index) for key, value in (metadata or {}).items()}
 
 
@@ -125,7 +135,40 @@ def _storable(value: Any, key: object, index: int) -> Any:
             " keys are non-empty str, values str, int, float, bool, or a list of one of these types"
         )
         raise ValueError(msg)
+    trouble = _changed_by_chroma(value) or _changed_by_chroma(key)
+    if trouble:
+        msg = f"document {index}: metadata[{key!r}] {trouble}"
+        raise ValueError(msg)
     return value
+
+
+def storable_text(text: str, index: int) -> str:
+    """The text of a document, if Chroma can store it.
+
+    Raises:
+        ValueError: If it cannot; the message names the document.
+    """
+    if trouble := _changed_by_chroma(text):
+        msg = f"document {index}: its text {trouble}"
+        raise ValueError(msg)
+    return text
+
+
+def _changed_by_chroma(value: object) -> str | None:
+    """What is wrong with a value that would not come back from Chroma as it was, and what to do about it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"is {value}, which Chroma loses: drop the key, or store it as a str"
+    if isinstance(value, int) and value not in _INT64:
+        return f"is {value}, but Chroma keeps ints of 64 bits: store it as a str"
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            return (
+                f"has a lone surrogate, {value[error.start]!r} at {error.start}, which is no character: clean"
+                ' it with text.encode(errors="replace").decode()'
+            )
+    return None
 
 
 def _is_storable(value: Any) -> bool:
@@ -140,10 +183,42 @@ def listed(values: Iterable[_T] | None, what: str) -> list[_T]:
     Raises:
         TypeError: If there is but one, outside of a list: a `str` would be taken for its letters.
     """
-    if isinstance(values, str | bytes | PathLike) or not isinstance(values, Iterable):
+    if values is None:
+        msg = f"expected a list of {what}, not None"
+        raise TypeError(msg)
+    if isinstance(values, str | bytes | PathLike | Mapping | Document) or not isinstance(values, Iterable):
         msg = f"expected a list of {what}, not one {type(values).__name__}: put it into a list"
         raise TypeError(msg)
     return list(values)
+
+
+def listed_if_given(values: Iterable[_T] | None, what: str) -> list[_T] | None:
+    """`listed`, but `None` stays `None`.
+
+    Raises:
+        TypeError: As `listed` does.
+    """
+    return None if values is None else listed(values, what)
+
+
+@contextmanager
+def reading(collection: str) -> Iterator[None]:
+    """Say what is most likely the matter when Chroma cannot read a collection.
+
+    Args:
+        collection: Its name.
+
+    Raises:
+        StoreError: In place of Chroma's `InternalError`.
+    """
+    try:
+        yield
+    except InternalError as error:
+        msg = (
+            f"collection {collection!r} cannot be read ({error}): most likely another process has changed it"
+            " on disk meanwhile. Open it again, or share it through a Chroma server (`chroma run`)"
+        )
+        raise StoreError(msg) from error
 
 
 def same_length(texts: int, **others: list[Any] | None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from langchain_mmrag._store.chroma import storable
+from langchain_mmrag._store.chroma import storable, storable_text
 from langchain_mmrag._store.embedder import Embedder, Vectors
 from langchain_mmrag._store.pictures import Picture, has_facts
 from langchain_mmrag.errors import EmbeddingError, LoadError
@@ -61,7 +61,8 @@ class Row:
             return self.id
         given = self.metadata
         has_address = self.picture.has_address
-        self.metadata = self.picture.described(given, None if has_address else folder())
+        described = self.picture.described(given, None if has_address else folder())
+        self.metadata = storable(described, self.index)
         # The folder of pictures without an address may move: it is no part of what they are.
         address = self.picture.source if has_address else given.get(SOURCE)
         self.id = self.id or _image_id(self.metadata[SHA256], address, given)
@@ -101,7 +102,7 @@ class Intake:
         rows = []
         columns = zip(texts, metadatas, ids, images, strict=True)
         for index, (text, metadata, id_, image) in enumerate(columns):
-            row = Row(index, id_, text, storable(metadata, index))
+            row = Row(index, id_, storable_text(text, index), storable(metadata, index))
             source = _source_of(row) if image is None else image
             if source is not None:
                 try:

@@ -11,7 +11,7 @@ from chromadb.errors import InvalidArgumentError
 
 from langchain_mmrag._record import EmbeddingRecord, mismatch
 from langchain_mmrag._store.backgrounds import Backgrounds, Sampled
-from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, side_of, where
+from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, reading, side_of, where
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.pictures import Picture
 from langchain_mmrag.media import MediaPolicy
@@ -27,6 +27,7 @@ Filter: TypeAlias = Mapping[str, Any]
 
 _CANDIDATES = 30  # of each side: the ten best by exact score are among them
 _TINY = 1e-9
+_OPTIONS = ("where_document", "ids")  # of Chroma's query, beside what is asked for here
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,19 @@ def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Ma
     """What a caller's arguments ask for.
 
     Raises:
+        TypeError: If the filter is no mapping, or there is a keyword no search takes.
         ValueError: If `k` is not a whole number of at least 1, or nobody knows the modality.
     """
+    if unknown := [name for name in options if name not in _OPTIONS]:
+        msg = (
+            f"this search takes no {', '.join(unknown)}: use k, filter, modality, {', '.join(_OPTIONS)},"
+            " and rank where documents are ranked"
+        )
+        raise TypeError(msg)
+    given: Any = filter
+    if not isinstance(given, Mapping | None):
+        msg = f'filter is a {type(given).__name__}: give a dict such as {{"source": "diary.md"}}, or None'
+        raise TypeError(msg)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         msg = f"k must be a whole number of at least 1, not {k!r}"
         raise ValueError(msg)
@@ -108,10 +120,10 @@ class Search:
         **options: Any,
     ) -> list[Found]:
         """The `k` best, best first."""
-        asked = Query.of(query)
+        asked = _asked(query)
         modality = modality or asked.modality
-        want = wanted(k, filter, modality, options)
-        if self._collection().count() == 0:
+        want = self._capped(wanted(k, filter, modality, options))
+        if want is None:
             return []  # without waking the model
         ranker, sampled = self._ranker(asked, modality, plain=rank == "raw")
         if rank == "raw":
@@ -131,12 +143,32 @@ class Search:
         **options: Any,
     ) -> list[Hit]:
         """The `k` nearest by plain distance."""
-        asked = Query.of(query)
-        want = wanted(k, filter, modality or asked.modality, options)
-        if self._collection().count() == 0:
+        asked = _asked(query)
+        want = self._capped(wanted(k, filter, modality or asked.modality, options))
+        if want is None:
             return []
         ranker, _ = self._ranker(asked, None, plain=True)
         return self.near(ranker.plain, want)
+
+    def near_given(self, vector: Sequence[float] | FloatArray, want: Wanted) -> list[Hit]:
+        """The rows nearest to a vector [d] that a caller made.
+
+        Raises:
+            EmbeddingMismatchError: If the stored vectors have another length.
+            ValueError: If it is no vector of finite numbers.
+        """
+        given = np.asarray(vector, dtype=np.float64)
+        if given.ndim != 1 or not given.size or not np.isfinite(given).all():
+            fault = "with NaN or infinity in it" if given.ndim == 1 and given.size else "which is no vector"
+            msg = f"the embedding has shape {given.shape}, {fault}: give one vector of finite numbers"
+            raise ValueError(msg)
+        capped = self._capped(want)
+        return [] if capped is None else self.near(given, capped)
+
+    def _capped(self, want: Wanted) -> Wanted | None:
+        """No more than there are, as Chroma's numbers have an end; `None` if there are none."""
+        count = self._collection().count()
+        return replace(want, k=min(want.k, count)) if count else None
 
     def near(self, vector: Sequence[float] | FloatArray, want: Wanted) -> list[Hit]:
         """The rows nearest to a vector [d].
@@ -145,23 +177,21 @@ class Search:
             EmbeddingMismatchError: If the stored vectors have another length.
         """
         asked: Any = np.asarray(vector, dtype=np.float32)
+        collection = self._collection()
         try:
-            found = self._collection().query(
-                query_embeddings=[asked],
-                n_results=want.k,
-                where=want.condition,
-                include=["documents", "metadatas", "distances", "embeddings"],
-                **want.options,
-            )
+            with reading(collection.name):
+                found = collection.query(
+                    query_embeddings=[asked],
+                    n_results=want.k,
+                    where=want.condition,
+                    include=["documents", "metadatas", "distances", "embeddings"],
+                    **want.options,
+                )
         except InvalidArgumentError as error:
             if "dimension" not in str(error):
                 raise
-            name, stored, given = (
-                self._collection().name,
-                "vectors of another length",
-                f"{len(asked)} numbers",
-            )
-            raise mismatch(name, stored, given) from error
+            stored, given = "vectors of another length", f"{len(asked)} numbers"
+            raise mismatch(collection.name, stored, given) from error
         return hits(cast("Any", found))
 
     def _ranker(
@@ -176,7 +206,7 @@ class Search:
     def _parts(self, query: Query) -> dict[Side, FloatArray]:
         """The vector [d] of the query's text, image or both."""
         parts: dict[Side, FloatArray] = {}
-        if query.text is not None:
+        if query.text and query.text.strip():
             parts["text"] = self._embedder.query(query.text).astype(np.float64)
         if query.image is not None:
             picture = Picture(query.image, self._policy(), wants_facts=self._embedder.opens_files_itself)
@@ -198,6 +228,14 @@ class Search:
         if several:
             vectors = unit(vectors - sampled[side].background.mean)
         return list(map(Found, near, scores.tolist(), vectors, (vectors @ ranker.search_vector).tolist()))
+
+
+def _asked(query: str | Query) -> Query:
+    asked = Query.of(query)
+    if asked.image is None and not (asked.text or "").strip():
+        msg = f"the query is empty, {asked.text!r}: say in words what to look for, or give an image"
+        raise ValueError(msg)
+    return asked
 
 
 def _plain(hit: Hit, ranker: Ranker) -> Found:

@@ -111,7 +111,8 @@ class SearchingChroma(Chroma):
             EmbeddingMismatchError: If the collection was made with another embedding.
             LoadError: If the picture asked with cannot be read.
             UnsupportedModalityError: If the query has a picture and the embedding takes none.
-            ValueError: If `k` is not a whole number of at least 1.
+            TypeError: If `filter` is no mapping, or there is a keyword no search takes.
+            ValueError: If the query is empty, or `k` is not a whole number of at least 1.
         """
         rank = _checked_rank(rank or self.rank)
         found = self._search.ranked(query, k, filter, modality=modality, rank=rank, **kwargs)
@@ -167,7 +168,11 @@ class SearchingChroma(Chroma):
             filter: Condition on the metadata.
             where_document: Condition on the text.
             **kwargs: As for `search_ranked`.
+
+        Raises:
+            ValueError: If `lambda_mult` is not from 0 to 1; else as `search_ranked`.
         """
+        _check_share(lambda_mult)
         rank = _checked_rank(kwargs.pop("rank", None) or self.rank)
         options = {"where_document": where_document, **kwargs}
         found = self._search.ranked(query, _at_least(fetch_k, k), filter, rank=rank, **options)
@@ -231,7 +236,7 @@ class SearchingChroma(Chroma):
     ) -> list[tuple[Document, float]]:
         """The `k` documents nearest to a vector [d] with their distances, as `Chroma` has it."""
         options = {"where_document": where_document, **kwargs}
-        near = self._search.near(embedding, wanted(k, filter, modality, options))
+        near = self._search.near_given(embedding, wanted(k, filter, modality, options))
         return [(hit.document, hit.distance) for hit in near]
 
     def max_marginal_relevance_search_by_vector(  # noqa: PLR0917
@@ -247,8 +252,9 @@ class SearchingChroma(Chroma):
         **kwargs: Any,
     ) -> list[Document]:
         """Of the `fetch_k` documents nearest to a vector [d], `k` that differ, in the order picked."""
+        _check_share(lambda_mult)
         options = {"where_document": where_document, **kwargs}
-        near = self._search.near(embedding, wanted(_at_least(fetch_k, k), filter, modality, options))
+        near = self._search.near_given(embedding, wanted(_at_least(fetch_k, k), filter, modality, options))
         vectors = unit([hit.vector for hit in near])
         relevance = vectors @ unit(embedding) if near else vectors
         return [near[place].document for place in mmr_order(relevance, vectors, k, lambda_mult)]
@@ -324,6 +330,12 @@ def _in_cosine_space(configuration: Any, metadata: Mapping[str, Any] | None) -> 
 
 def _at_least(fetch_k: int, k: int) -> int:
     return max(fetch_k, wanted(k, None, None, {}).k)
+
+
+def _check_share(lambda_mult: float) -> None:
+    if not 0 <= lambda_mult <= 1:
+        msg = f"lambda_mult must be from 0 (variety alone) to 1 (relevance alone), not {lambda_mult!r}"
+        raise ValueError(msg)
 
 
 def _checked_rank(rank: Rank) -> Rank:
