@@ -42,7 +42,8 @@ Twemoji (CC BY 4.0) were used to measure, never to train. The weights are under 
 
 Pictures drawn anew at 128 pixels with seeds of their own, in galleries of one picture of each concept;
 text to picture except where a slice says otherwise. Grounds never trained are checkerboards, radial
-gradients, bricks and waves. Charts and signs are pictures to label.
+gradients, bricks and waves. Charts and signs are pictures to label. OpenMoji was looked at while the
+recipe was chosen, Twemoji once, at the end; its figure is the one to quote for a style never trained.
 
 {table}
 
