@@ -29,7 +29,7 @@ HONEST: Final = (
     "This is a small model that only knows these pictures: drawn things, signal cards, charts. "
     "Take ViT-B-32 for photographs."
 )
-WORDS: Final = ("sailboat", "a lucky plant", "three red stars", "a pie chart")
+WORDS: Final = ("violin", "a lucky plant", "three red stars", "a pie chart")
 PICTURES: Final = (("tram", "snow"), ("doughnut", "meadow"))
 QUESTION: Final = "Where is the old anchor?"
 YOUR_OWN: Final = """\
