@@ -94,7 +94,7 @@ def collection_metadata(folder: Path, collection: str) -> dict[str, Any] | None:
     from chromadb.errors import NotFoundError
 
     try:
-        found = chromadb.PersistentClient(path=str(folder)).get_collection(collection)
+        found = chromadb.PersistentClient(path=str(folder.absolute())).get_collection(collection)
     except NotFoundError:
         return None
     return dict(found.metadata or {})

@@ -20,7 +20,7 @@ from langchain_mmrag._opening import (
     open_collection,
     remember_model,
 )
-from langchain_mmrag.errors import LoadError, MMRAGError, ModelUnavailableError
+from langchain_mmrag.errors import LoadError, MMRAGError, ModelUnavailableError, UnknownModelError
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -70,7 +70,7 @@ def main() -> None:
         if not isinstance(error, _expected()):
             raise
         typer.echo(_one_line(error), err=True)
-        if isinstance(error, ModelUnavailableError):
+        if isinstance(error, ModelUnavailableError) and not isinstance(error, UnknownModelError):
             typer.echo("Here: --model mmrag-tiny, or --model local-dir:FOLDER.", err=True)
         sys.exit(1)
 

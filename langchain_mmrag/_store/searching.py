@@ -49,7 +49,9 @@ class SearchingChroma(Chroma):
         chroma["collection_configuration"] = _in_cosine_space(
             chroma.get("collection_configuration"), chroma.get("collection_metadata")
         )
-        folder = None if persist_directory is None else str(persist_directory)
+        # Chroma keeps one client for each path as it is written: after a change of the working folder a
+        # relative one would mean the old place.
+        folder = None if persist_directory is None else str(Path(persist_directory).absolute())
         super().__init__(collection_name, embedding_function, folder, **chroma)
         self.rank = _checked_rank(rank)
         self._given_policy = media_policy or DEFAULT_POLICY

@@ -943,3 +943,13 @@ def test_a_text_longer_than_the_model_reads_is_marked(tiny_clip_dir):
     long, short = store.get_by_ids(["long", "short"])
     assert (long.metadata, short.metadata) == ({"truncated": True}, {})
     assert long.page_content == "word " * 200
+
+
+def test_a_relative_folder_means_the_working_folder_of_the_time(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        store = MultimodalChroma("notes", DeterministicFakeEmbedding(size=4), persist_directory="mm_store")
+        store.add_texts([name], ids=[name])
+        assert store.get()["ids"] == [name]
+        assert (tmp_path / name / "mm_store" / "chroma.sqlite3").exists()
