@@ -200,7 +200,9 @@ def ask(
 
 @app.command()
 def classify(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)],
+    images: Annotated[
+        list[str], typer.Argument(help="Pictures, folders of them, or web addresses.", show_default=False)
+    ],
     *,
     labels: Annotated[str, typer.Option(help="What they may show, separated by commas.")],
     template: Annotated[
@@ -286,28 +288,28 @@ def _stream(
     return answer, documents
 
 
-def _readable_pictures(paths: Sequence[Path]) -> tuple[list[str], list[Failed]]:
+def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:
     """Pictures named or in the folders named, and those that cannot be read."""
     from langchain_mmrag.document_loaders.directory import LoadFailure, find_files, kind_of
     from langchain_mmrag.indexing import Failed
     from langchain_mmrag.media import image_facts
 
     failures: list[LoadFailure] = []
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = find_files(path, on_failure=failures.append)
-            files += [file for file in found if (kind := kind_of(file)) and kind.modality == "image"]
+    sources: list[str] = []
+    for name in named:
+        if Path(name).is_dir():
+            found = find_files(Path(name), on_failure=failures.append)
+            sources += [str(path) for path in found if (kind := kind_of(path)) and kind.modality == "image"]
         else:
-            files.append(path)
+            sources.append(name)
     readable: list[str] = []
-    for path in dict.fromkeys(files):
+    for source in dict.fromkeys(sources):
         try:
-            image_facts(path)
+            image_facts(source)
         except LoadError as error:
-            failures.append(LoadFailure(str(path), error))
+            failures.append(LoadFailure(source, error))
         else:
-            readable.append(str(path))
+            readable.append(source)
     return readable, [Failed(failure.source, str(failure.error)) for failure in failures]
 
 

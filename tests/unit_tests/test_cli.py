@@ -275,9 +275,11 @@ def test_classify_names_the_likeliest_label_of_each_picture(town, model):
 
 def test_classify_reports_what_is_no_picture(town, model, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
-    result = run("classify", tmp_path / "bad.png", "--labels", "a,b", "--model", model)
+    address = "http://127.0.0.1:9/x.png"
+    result = run("classify", tmp_path / "bad.png", address, "--labels", "a,b", "--model", model)
     assert result.exit_code == 1
     assert "bad.png" in result.stderr
+    assert address in result.stderr
 
 
 # errors
