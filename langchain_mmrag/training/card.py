@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from langchain_mmrag._extras import require
 from langchain_mmrag.training import sources
 from langchain_mmrag.training.evaluate import Slice, table
 from langchain_mmrag.training.export import WEIGHTS
@@ -123,6 +124,17 @@ def _seconds(log: Sequence[Mapping[str, float]], batch_size: int) -> float:
     )
 
 
+def draw_curve(log: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the loss of a run over its steps as a PNG."""
+    figures = require("matplotlib.figure", extra="training")
+    figure = figures.Figure(figsize=(6, 3.5))
+    axes = figure.subplots()
+    axes.plot([line["step"] for line in log], [line["loss"] for line in log])
+    axes.set(xlabel="step", ylabel="contrastive loss", yscale="log")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
 def measure(folder: Path, work: Path) -> str:
     """Evaluate the model in `folder`, write its card, and return the table.
 
@@ -135,4 +147,5 @@ def measure(folder: Path, work: Path) -> str:
     log = [json.loads(line) for line in (work / "run/log.jsonl").read_text().splitlines()]
     names = [concept.name for concept in sources.concepts(sources.fetch(work / "packages"))]
     write_card(folder, slices, config, log, names)
+    draw_curve(log, work / "run/curve.png")
     return table(slices)

@@ -11,6 +11,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch.nn import functional
 
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+from langchain_mmrag.media import open_image
+from langchain_mmrag.training.card import draw_curve
 from langchain_mmrag.training.config import PREPROCESS, TrainConfig, model_config
 from langchain_mmrag.training.data import Batch
 from langchain_mmrag.training.export import VOCABULARY, export
@@ -170,6 +172,8 @@ def test_training_tells_four_pictures_apart_and_a_resumed_run_ends_with_the_same
     resumed = train(new_model(tokenizer), tokenizer, Squares(20), config(), tmp_path / "b")
     for (name, one), two in zip(straight.state_dict().items(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(one, two, msg=name)
+    draw_curve(lines, tmp_path / "curve.png")
+    assert open_image(tmp_path / "curve.png").width > 300
     logged = [json.loads(line)["step"] for line in (tmp_path / "b/log.jsonl").read_text().splitlines()]
     assert logged == [5, 10, 15, 20]
 
