@@ -30,7 +30,8 @@ def corpus(glyph_set: GlyphSet, packages: dict[str, Path], batches: int = 12) ->
         *charts.TRENDS.values(),
         *signs.WORDS,
     ]
-    pairs = RenderedPairs(glyph_set, batch_size=512, side=32, steps=batches, seed=1)
+    # No sentences: their words are among CLIP's commonest merges, which are kept anyway.
+    pairs = RenderedPairs(glyph_set, batch_size=512, side=32, steps=batches, seed=1, prose_from=batches)
     return texts + [caption for batch in (pairs[k] for k in range(batches)) for caption in batch.captions]
 
 
