@@ -20,11 +20,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import shutil
 import subprocess
 import tarfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,19 +227,29 @@ def _fit(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(tile)
 
 
-def _svg_drawer(packages: dict[str, Path], style: str) -> Any:
+def draw_icon(icons: Any, name: str, side: int) -> Image.Image:
+    """Draw one icon of an icon set as an RGBA picture of `side` pixels.
+
+    Args:
+        icons: The set, as its `icons.json` holds it.
+        name: Name of the icon, or an alias of it.
+        side: Side of the picture in pixels.
+    """
     resvg = require("resvg_py", extra="training")
-    folder = packages[_SVG_STYLES[style]]
-    icons, table = _json(folder / "icons.json"), _icon_names(packages, style)
+    icon = icons["icons"].get(name) or icons["icons"][icons["aliases"][name]["parent"]]
+    width, height = icon.get("width", icons["width"]), icon.get("height", icons["height"])
+    body = icon["body"].replace("currentColor", "#202020")
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{body}</svg>'
+    png = resvg.svg_to_bytes(svg_string=svg, width=side, height=side)
+    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+
+
+def _svg_drawer(packages: dict[str, Path], style: str) -> Any:
+    icons = _json(packages[_SVG_STYLES[style]] / "icons.json")
+    names = _icon_names(packages, style)
 
     def draw(concept: Concept) -> Image.Image:
-        name = table[concept.code]
-        icon = icons["icons"].get(name) or icons["icons"][icons["aliases"][name]["parent"]]
-        width, height = icon.get("width", icons["width"]), icon.get("height", icons["height"])
-        body = icon["body"].replace("currentColor", "#202020")
-        svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{body}</svg>'
-        png = resvg.svg_to_bytes(svg_string=svg, width=2 * GLYPH_SIDE, height=2 * GLYPH_SIDE)
-        return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+        return draw_icon(icons, names[concept.code], 2 * GLYPH_SIDE)
 
     return draw
 
@@ -302,12 +311,4 @@ def prepare(folder: Path) -> tuple[list[Concept], dict[str, NDArray[np.uint8]]]:
         if len(banks[style]) != len(chosen):
             msg = f"{path} holds {len(banks[style])} glyphs for {len(chosen)} concepts: delete it"
             raise LoadError(msg)
-    (folder / "concepts.json").write_text(
-        json.dumps([asdict(concept) for concept in chosen], ensure_ascii=False, indent=0), encoding="utf-8"
-    )
     return chosen, banks
-
-
-def words_of(texts: list[str]) -> set[str]:
-    """Distinct words of some texts, lower case."""
-    return {word for text in texts for word in re.findall(r"[a-z0-9']+", text.lower())}

@@ -67,24 +67,6 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def open_store():
-    stores = []
-
-    def make(embedding, **options):
-        stores.append(MultimodalChroma(f"store-{uuid4()}", embedding, **options))
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        store.delete_collection()
-
-
-@pytest.fixture
-def store(open_store, counting_embeddings):
-    return open_store(counting_embeddings)
-
-
-@pytest.fixture
 def colours(store, sample_images):
     """A store with a picture and a passage for each of red, green and blue."""
     for name in ("red", "green", "blue"):

@@ -37,24 +37,6 @@ class ArrayVectors(Vectors):
         return np.array(super().embed_documents(texts))
 
 
-@pytest.fixture
-def open_store():
-    stores = []
-
-    def make(embedding, **options):
-        stores.append(MultimodalChroma(f"defects-{uuid4()}", embedding, **options))
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        store.delete_collection()
-
-
-@pytest.fixture
-def store(open_store, counting_embeddings):
-    return open_store(counting_embeddings)
-
-
 def test_01_search_by_image_with_relevance_score_gives_scores(store, sample_images):
     store.add_images([sample_images["red"], sample_images["blue"]], ids=["red", "blue"])
     found = store.similarity_search_by_image_with_relevance_score(str(sample_images["red"]), k=2)

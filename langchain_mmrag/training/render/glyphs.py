@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter, ImageStat
+from PIL import Image, ImageFilter, ImageStat
 
 from langchain_mmrag.training.render import backgrounds
 from langchain_mmrag.training.render.palette import COLORS, NUMBERS, plural, shade, with_article
@@ -203,7 +203,7 @@ def weathered(rng: random.Random, image: Image.Image) -> Image.Image:
         grain = Image.frombytes("L", image.size, rng.randbytes(image.width * image.height))
         return Image.blend(image, grain.convert("RGB"), rng.uniform(0.03, 0.12))
     if chance < 0.20:
-        return ImageChops.duplicate(image).convert("L").convert("RGB")
+        return image.convert("L").convert("RGB")
     return image
 
 
