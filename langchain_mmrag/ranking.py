@@ -34,6 +34,15 @@ Places: TypeAlias = NDArray[np.int64]
 Side: TypeAlias = Literal["text", "image"]
 """Which encoder made a vector: tables and transcripts are on the text side."""
 
+Rank: TypeAlias = Literal["calibrated", "raw", "rrf", "centered"]
+"""How documents of both sides are put in one order."""
+
+SearchMode: TypeAlias = Literal["vector", "hybrid", "keyword"]
+"""Whether documents are found by their vectors, by their words, or by both."""
+
+Collapse: TypeAlias = Literal["parent", "near-duplicate", "none"]
+"""Which documents count as one: parts of one parent, also copies of one picture or passage, or none."""
+
 SIDES: tuple[Side, Side] = ("text", "image")
 
 SAMPLE_SIZE = 256

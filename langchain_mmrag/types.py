@@ -24,6 +24,10 @@ HEIGHT = "height"
 CAPTION = "caption"
 OCR_TEXT = "ocr_text"
 PARENT_ID = "parent_id"
+CHUNK = "chunk"
+CHUNK_START = "chunk_start"
+CHUNK_END = "chunk_end"
+WINDOW = "window"
 TRUNCATED = "truncated"
 
 _IMAGE_KEYS = ("path", "uri", SOURCE)
