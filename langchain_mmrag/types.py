@@ -26,8 +26,8 @@ OCR_TEXT = "ocr_text"
 PARENT_ID = "parent_id"
 CHUNK = "chunk"
 CHUNK_START = "chunk_start"
-CHUNK_END = "chunk_end"
-WINDOW = "window"
+CHUNK_END = "mmrag_chunk_end"  # these two are marks of a store's own: no key of a caller's is taken for them
+WINDOW = "mmrag_window"
 TRUNCATED = "truncated"
 
 _IMAGE_KEYS = ("path", "uri", SOURCE)
