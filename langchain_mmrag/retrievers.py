@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from dataclasses import replace
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from langchain_mmrag.queries import Query
+from langchain_mmrag.ranking import Collapse, Rank, SearchMode
 from langchain_mmrag.types import Modality
 
-Rank: TypeAlias = Literal["calibrated", "raw"]
+_NOT_OURS = ("search_type", "search_kwargs")
 
 
 class MultimodalRetriever(BaseRetriever):
@@ -25,10 +27,11 @@ class MultimodalRetriever(BaseRetriever):
     retriever = MultimodalRetriever(store=store, k=6)
     retriever.invoke("red lighthouse")
     retriever.invoke(Query(image="postcard.jpg", text="at night"), k=2)
+    retriever.invoke("lighthouse", not_text="fog", search="hybrid")
     ```
 
-    It is called with a `str`, a `Query`, or a mapping with the keys of one. `k`, `modality`, `filter` and
-    `rank` can be set here and for a single call.
+    It is called with a `str`, a `Query`, or a mapping with the keys of one. Every setting but `store` can be
+    given here and for a single call.
     """
 
     model_config = ConfigDict(extra="forbid")  # else a misspelt setting would go unnoticed
@@ -48,6 +51,22 @@ class MultimodalRetriever(BaseRetriever):
     rank: Rank | None = None
     """How to rank, in place of the store's own way."""
 
+    search: SearchMode | None = None
+    """Whether to find by vectors, by words, or by both, in place of the store's own way."""
+
+    collapse: Collapse | None = None
+    """Which documents count as one, in place of the store's own way."""
+
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Only documents of more relevance than this, from 0 to 1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_settings_of_its_own(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            _check_names(values)
+        return values
+
     @field_validator("store")
     @classmethod
     def _can_rank(cls, store: Any) -> Any:
@@ -66,14 +85,15 @@ class MultimodalRetriever(BaseRetriever):
         """The best documents for a query.
 
         Args:
-            input: Text, a `Query`, or a mapping with the keys `text`, `image` and `modality`.
+            input: Text, a `Query`, or a mapping whose keys are attributes of one.
             config: LangChain's settings of the run.
-            **kwargs: `k`, `modality`, `filter` and `rank`, for this call.
+            **kwargs: Settings for this call, and `not_text`: words for what is not wanted.
 
         Raises:
-            LoadError: If the picture asked with cannot be read.
-            ValueError: If `k` is less than 1.
+            LoadError: If a picture asked with cannot be read.
+            ValueError: If the query or a setting is not what it should be, such as a `k` less than 1.
         """
+        _check_names(kwargs)
         return super().invoke(_Told.of(input), config, **kwargs)
 
     async def ainvoke(
@@ -83,6 +103,7 @@ class MultimodalRetriever(BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         """`invoke` without blocking the event loop."""
+        _check_names(kwargs)
         return await super().ainvoke(_Told.of(input), config, **kwargs)
 
     def _get_relevant_documents(
@@ -94,14 +115,27 @@ class MultimodalRetriever(BaseRetriever):
         modality: Modality | None = None,
         filter: dict[str, Any] | None = None,  # noqa: A002
         rank: Rank | None = None,
+        search: SearchMode | None = None,
+        collapse: Collapse | None = None,
+        score_threshold: float | None = None,
+        not_text: str | None = None,
     ) -> list[Document]:
         asked = query.query if isinstance(query, _Told) else Query.of(query)
+        if not_text is not None:
+            asked = replace(asked, not_text=not_text)
+        options = {
+            "search": search or self.search,
+            "collapse": collapse or self.collapse,
+            "score_threshold": self.score_threshold if score_threshold is None else score_threshold,
+        }
         found: list[tuple[Document, float]] = self.store.search_ranked(
             asked,
             self.k if k is None else k,
             filter or self.filter,
             modality=modality or asked.modality or self.modality,
             rank=rank or self.rank,
+            # not every store that can rank knows these: one that does not can do without
+            **{name: value for name, value in options.items() if value is not None},
         )
         return [document for document, _ in found]
 
@@ -130,6 +164,17 @@ class _Told(str):
     @classmethod
     def of(cls, value: str | Query | Mapping[str, Any]) -> _Told:
         query = Query.of(value)
-        told = cls(query.text if query.image is None else repr(query))
+        is_text_alone = query.text is not None and query == Query(text=query.text, modality=query.modality)
+        told = cls(query.text if is_text_alone else repr(query))
         told.query = query
         return told
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    """Say what to do with the settings of LangChain's own retriever."""
+    if strange := [name for name in _NOT_OURS if name in settings]:
+        msg = (
+            f"a MultimodalRetriever takes no {' and no '.join(strange)}: give k, filter, rank, search or"
+            " score_threshold themselves, or use store.as_retriever(), which takes both"
+        )
+        raise ValueError(msg)

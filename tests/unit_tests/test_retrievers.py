@@ -105,6 +105,67 @@ def test_any_store_that_can_rank_will_do():
     assert found.page_content == "red 4 None None None"
 
 
+class ListeningStore:
+    """A store that can rank and keeps what it was asked."""
+
+    def search_ranked(self, query, k, condition, **options):
+        self.query, self.options = query, options
+        return []
+
+
+def test_settings_of_the_search_are_passed_on_where_they_are_set():
+    store = ListeningStore()
+    retriever = MultimodalRetriever(store=store, search="hybrid", score_threshold=0.5)
+    retriever.invoke("red")
+    plain = {"modality": None, "rank": None}
+    assert store.options == {**plain, "search": "hybrid", "score_threshold": 0.5}
+    retriever.invoke("red", search="keyword", collapse="none", score_threshold=0.0, rank="rrf")
+    assert store.options == {
+        **plain,
+        "rank": "rrf",
+        "search": "keyword",
+        "collapse": "none",
+        "score_threshold": 0.0,
+    }
+
+
+def test_a_call_may_say_what_is_not_wanted():
+    store = ListeningStore()
+    retriever = MultimodalRetriever(store=store)
+    retriever.invoke("red", not_text="big")
+    assert store.query == Query(text="red", not_text="big")
+    retriever.bind(not_text="big").invoke({"text": "red", "weights": {"text": 2}, "modality": "image"})
+    assert store.query == Query(text="red", not_text="big", weights={"text": 2}, modality="image")
+    with pytest.raises(ValueError, match="wanted and not wanted"):
+        retriever.invoke("red", not_text="red")
+
+
+@pytest.mark.parametrize(
+    "setting", [{"search": "deep"}, {"collapse": "all"}, {"score_threshold": 1.5}, {"score_threshold": -1}]
+)
+def test_settings_of_the_search_nobody_knows_are_refused(store, setting):
+    with pytest.raises(ValidationError, match=next(iter(setting))):
+        MultimodalRetriever(store=store, **setting)
+
+
+@pytest.mark.parametrize("name", ["search_type", "search_kwargs"])
+async def test_settings_of_langchains_own_retriever_are_explained(store, retriever, name):
+    says = f"takes no {name}: give k, .*store.as_retriever"
+    with pytest.raises(ValueError, match=says):
+        MultimodalRetriever(store=store, **{name: {"k": 2}})
+    with pytest.raises(ValueError, match=says):
+        retriever.invoke("red", **{name: {"k": 2}})
+    with pytest.raises(ValueError, match=says):
+        await retriever.ainvoke("red", **{name: {"k": 2}})
+
+
+async def test_langchains_own_retriever_takes_a_threshold(store):
+    options = {"k": 6, "score_threshold": 0.9}
+    strict = store.as_retriever(search_type="similarity_score_threshold", search_kwargs=options)
+    assert ids(strict.invoke("red words")) == {"red text"}
+    assert ids(await strict.ainvoke("red words")) == {"red text"}
+
+
 class Recorder(BaseTracer):
     """Keeps what a tracer would send away."""
 
@@ -129,5 +190,7 @@ async def test_traces_are_told_of_a_picture_but_not_sent_it(retriever, sample_im
     metadata = recorder.run.extra["metadata"]
     assert metadata["ls_vector_store_provider"] == "MultimodalChroma"
     assert metadata["ls_embedding_provider"] == "CountingEmbeddings"
-    retriever.invoke("red", config)
+    retriever.invoke(Query(text="red", modality="text"), config)
     assert recorder.run.inputs["query"] == "red"
+    retriever.invoke(Query(text="red", not_text="big"), config)
+    assert recorder.run.inputs["query"] == "Query(text='red', not_text='big')"
