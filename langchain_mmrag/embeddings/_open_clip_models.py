@@ -218,7 +218,7 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
     from safetensors import SafetensorError
 
     open_clip = import_open_clip()
-    tokenizer = _tokenizer(blueprint)  # first: what it lacks should show before gigabytes are fetched
+    tokenizer = load_tokenizer(blueprint)  # first: what it lacks should show before gigabytes are fetched
     weights = blueprint.weights()
     cfg = blueprint.preprocess_cfg
     source: dict[str, Any] = {"model_name": f"{LOCAL}{blueprint.folder}"}
@@ -269,7 +269,13 @@ def adopt(
     return Loaded(model.eval(), preprocess, tokenizer, first.device, first.dtype, shrink)
 
 
-def _tokenizer(blueprint: Blueprint) -> Any:
+def load_tokenizer(blueprint: Blueprint) -> Any:
+    """Build what turns texts into ids; reads no weights.
+
+    Raises:
+        ModelUnavailableError: If its files cannot be had, or do not fit the model.
+        MissingDependencyError: If it needs a package that is not installed.
+    """
     open_clip = import_open_clip()
     text_cfg: Mapping[str, Any] = blueprint.model_cfg["text_cfg"]
     name, options = blueprint.name, {"cache_dir": blueprint.cache_dir}

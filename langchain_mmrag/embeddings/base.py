@@ -114,9 +114,30 @@ class MultimodalEmbeddings(Embeddings, ABC):
         """
         return image
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of a text that the model reads, special ones counted; None if nobody knows.
+
+        A subclass that says so writes `token_counts` too. Long texts are then split, not cut.
+        """
+        return None
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special ones counted, however long it is.
+
+        Raises:
+            NotImplementedError: If this embedding cannot tell.
+        """
+        checked_texts(texts)
+        msg = f"{type(self).__name__} does not count tokens: write token_counts beside its context_length"
+        raise NotImplementedError(msg)
+
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """Whether the model reads less than the whole of each text."""
-        return [False] * len(checked_texts(texts))
+        texts, length = checked_texts(texts), self.context_length
+        if length is None or not texts:
+            return [False] * len(texts)
+        return [count > length for count in self.token_counts(texts)]
 
     # --- vectors as arrays ----------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from langchain_mmrag.embeddings import _open_clip_models as models
 from langchain_mmrag.embeddings._inputs import checked_texts
+from langchain_mmrag.embeddings._open_clip_tokens import context_length_of, count_tokens, padding_of
 from langchain_mmrag.embeddings._open_clip_towers import can_trim, encode_trimmed, unchanged
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings, TruncatedTextWarning
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
@@ -114,13 +115,14 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         self._lock = RLock()
         self._blueprint: models.Blueprint | None = None
         self._loaded: models.Loaded | None = None
+        self._own_tokenizer: Any = None
         self._trims: bool | None = None
         self._fingerprint: str | None = None
         self._warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the loaded model and the lock; a model that was handed in goes along."""
-        transient = {"_lock", "_blueprint", "_loaded", "_trims", "_fingerprint", "_warned"}
+        transient = {"_lock", "_blueprint", "_loaded", "_own_tokenizer", "_trims", "_fingerprint", "_warned"}
         return {key: value for key, value in self.__dict__.items() if key not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -173,10 +175,24 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         """The factor this model puts on cosines before a softmax, exp of its learned parameter."""
         return float(self._ready().model.logit_scale.detach().float().exp())
 
-    def truncated(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each text is longer than the model's context, so that its end stays out of the vector."""
-        texts = checked_texts(texts)
-        return self._overflows(texts) if texts else []
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of a text that the model reads, special ones counted; None if its tokenizer does not say.
+
+        Reads no weights unless the model was handed in.
+        """
+        return context_length_of(self._tokenizer())
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special ones counted; reads no weights, as `context_length`."""
+        texts, tokenizer = checked_texts(texts), self._tokenizer()
+        if context_length_of(tokenizer) is None:
+            return super().token_counts(texts)
+        counts: list[int] = []
+        for start in range(0, len(texts), self.batch_size):
+            with self._lock:
+                counts += count_tokens(tokenizer, texts[start : start + self.batch_size])
+        return counts
 
     def _found(self) -> models.Blueprint:
         with self._lock:
@@ -205,6 +221,18 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             loaded = replace(loaded, preprocess=preprocess, shrink=unchanged)
         return loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
 
+    def _tokenizer(self) -> Any:
+        """What turns texts into ids, without reading the weights if that can be."""
+        model, _, given = self._given
+        if given is not None:
+            return given
+        if model is not None or self._loaded is not None:
+            return self._ready().tokenizer
+        with self._lock:
+            if self._own_tokenizer is None:
+                self._own_tokenizer = models.load_tokenizer(self._found())
+            return self._own_tokenizer
+
     def _shrink(self, image: Image) -> Image:
         return self._ready().shrink(image)
 
@@ -232,24 +260,11 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         with self._lock, torch.inference_mode():
             return _as_array(loaded.model.encode_image(pixels.to(loaded.device, loaded.dtype)))
 
-    def _overflows(self, texts: list[str]) -> list[bool]:
-        """Which texts have a token beyond the context; nobody knows for a tokenizer that names no context."""
-        tokenizer = self._ready().tokenizer
-        length = getattr(tokenizer, "context_length", None)
-        if length is None:
-            return [False] * len(texts)
-        found: list[bool] = []
-        for start in range(0, len(texts), self.batch_size):
-            with self._lock:
-                tokens = tokenizer(texts[start : start + self.batch_size], context_length=length + 1)
-            found.extend((tokens[:, length] != _padding(tokenizer)).tolist())
-        return found
-
     def _warn_if_cut(self, texts: list[str], tokens: torch.Tensor) -> None:
         if self._warned:
             return
-        full = (tokens[:, -1] != _padding(self._ready().tokenizer)).tolist()
-        cut = self._overflows([text for text, is_full in zip(texts, full, strict=True) if is_full])
+        full = (tokens[:, -1] != padding_of(self._ready().tokenizer)).tolist()
+        cut = self.truncated([text for text, is_full in zip(texts, full, strict=True) if is_full])
         if any(cut):
             self._warned = True
             msg = (
@@ -276,12 +291,6 @@ def _choose_device(name: str | None) -> torch.device:
         msg = f"device {name!r} was asked for, but torch sees none here; None takes the fastest there is"
         raise ValueError(msg)
     return device
-
-
-def _padding(tokenizer: Any) -> int:
-    """Id of the padding token: 0 in open_clip's own tokenizer, otherwise the inner tokenizer knows."""
-    inner = getattr(tokenizer, "tokenizer", None)
-    return int(getattr(inner, "pad_token_id", None) or 0)
 
 
 def _as_array(features: torch.Tensor) -> NDArray[np.float32]:
