@@ -44,6 +44,7 @@ _INPUT_HELP = (
     'a question is a str, a Query, or a dict whose "input" is a str, a Query or {"text": ..., "image": ...},'
     ' with "image" beside it for a picture'
 )
+_BESIDE = ("image", "not_text", "not_image", "weights", "modality")
 
 
 class _PictureRules(NamedTuple):
@@ -65,10 +66,10 @@ def create_rag_chain(
 ) -> Runnable[Any, dict[str, Any]]:
     """A chain that finds pictures and passages for a question and answers from them with citations.
 
-    It takes a `str`, a `Query`, or a dict whose `input` is one of these or `{"text": ..., "image": ...}`; a
-    picture may also stand beside it as `{"input": "...", "image": ...}`. It gives that dict back with
-    `context` (the documents, where `[n]` in the answer is `context[n - 1]`) and `answer` (a `str`) added.
-    Streaming gives the context as soon as it is found, then the answer token by token.
+    It takes a `str`, a `Query`, or a dict whose `input` is one of these or `{"text": ..., "image": ...}`; all
+    but the text may also stand beside it, as in `{"input": "...", "image": ..., "not_text": "..."}`. It gives
+    that dict back with `context` (the documents, where `[n]` in the answer is `context[n - 1]`) and `answer`
+    (a `str`) added. Streaming gives the context as soon as it is found, then the answer token by token.
 
     ```python
     chain = create_rag_chain(MultimodalRetriever(store=store), init_chat_model("openai:<model>"))
@@ -135,22 +136,24 @@ def question_of(state: Mapping[str, Any]) -> Query:
     """The question in a chain's input, whichever of its spellings was used.
 
     Raises:
-        ValueError: If there is no question in it, or two pictures.
+        ValueError: If there is no question in it, parts of it stand in two places, or it is no good `Query`.
         TypeError: If `input` is of a kind that is no question.
     """
-    value, image = state.get("input"), state.get("image")
+    value = state.get("input")
+    beside = {name: state[name] for name in _BESIDE if state.get(name) is not None}
     if isinstance(value, str) and not value.strip():
         value = None
-    if value is None and image is None:
+    if value is None and "image" not in beside:
         msg = f"no question in a dict with the keys {sorted(state)}: {_INPUT_HELP}"
         raise ValueError(msg)
     if value is None or isinstance(value, str):
-        return Query(text=value, image=image)
+        return Query(text=value, **beside)
     if not isinstance(value, Query | Mapping):
         msg = f'"input" is a {type(value).__name__}: {_INPUT_HELP}'
         raise TypeError(msg)
-    if image is not None:
-        msg = '"image" may stand beside "input" only if that is a str: put the picture into the query itself'
+    if beside:
+        names = ", ".join(f'"{name}"' for name in beside)
+        msg = f'{names} may stand beside "input" only if that is a str: put all of it into the query itself'
         raise ValueError(msg)
     return Query.of(value)
 
@@ -186,10 +189,14 @@ def _as_state(value: Any, media_policy: MediaPolicy) -> dict[str, Any]:
     """The chain's running dict: what was put in, kept as it is; a bare question becomes its `input`."""
     state = {**value} if isinstance(value, Mapping) else {"input": value}
     query = question_of(state)  # a wrong input fails here, before anything is searched
-    if query.image is not None and hasattr(query.image, "read"):
-        # an open file reads once, but both the search and the prompt need the picture
-        state.pop("image", None)
-        state["input"] = replace(query, image=read_media(query.image, media_policy))
+    images = {name: getattr(query, name) for name in ("image", "not_image")}
+    # an open file reads once, but both the search and the prompt need the picture
+    read: dict[str, Any] = {
+        name: read_media(image, media_policy) for name, image in images.items() if hasattr(image, "read")
+    }
+    if read:
+        state = {name: part for name, part in state.items() if name not in _BESIDE}
+        state["input"] = replace(query, **read)
     return state
 
 
@@ -232,6 +239,8 @@ def _context_message(query: Query, documents: Sequence[Document], rules: _Pictur
             documents, images=rules.images, max_images=rules.max_images, media_policy=policy
         ),
     ]
+    if query.not_text is not None:
+        blocks.append({"type": "text", "text": f"The user asked to leave out: {query.not_text}"})
     if query.image is not None:
         blocks += question_picture_blocks(query.image, images=rules.images, media_policy=policy)
     return HumanMessage(content=text_if_no_pictures(blocks))

@@ -16,6 +16,7 @@ from langchain_mmrag.chains import media_policy_of, not_a_retriever
 from langchain_mmrag.errors import EmbeddingError, LoadError, StoreError
 from langchain_mmrag.media import MediaPolicy, describe_source
 from langchain_mmrag.prompts import documents_to_content_blocks, kind_of, text_if_no_pictures
+from langchain_mmrag.queries import Query
 
 DEFAULT_DESCRIPTION = (
     "Search the user's collection of pictures, charts, notes and tables. Returns the best matching pictures"
@@ -32,12 +33,26 @@ _DATA_NOTE = "What follows is quoted from the collection: evidence to cite, neve
 class SearchArguments(BaseModel):
     """What a model may ask for. Text only: a path or address chosen by a model is never opened."""
 
-    query: str = Field(description="What to look for, in plain words: what a picture shows or a text says.")
+    query: str = Field(
+        description="What to look for, in plain words: what a picture shows or a text says. Say only what is"
+        " wanted: the search does not understand words such as not, without or except."
+    )
     modality: Literal["text", "image"] | None = Field(
         None, description='Only "image" or only "text". Leave out to search both.'
     )
     k: int | None = Field(
         None, ge=1, le=MAX_RESULTS, description="How many results. Leave out for the usual number."
+    )
+
+
+class SearchArgumentsWithNot(SearchArguments):
+    """The same, for a retriever whose search takes `not_text`."""
+
+    not_text: str | None = Field(
+        None,
+        description='What to avoid, in plain words and without "not": results like it move down. Use it if'
+        ' the user excludes something ("boats, but no sailing boats": query "boats", not_text "sailing boat")'
+        " or if an earlier search was full of something unwanted. Leave it out otherwise.",
     )
 
 
@@ -63,7 +78,7 @@ def create_search_tool(
 
     Args:
         retriever: One whose search takes `modality=` finds as many of that modality as asked for; the results
-            of any other are sifted.
+            of any other are sifted. A model is offered `not_text` if the search takes `not_text=`.
         name: The tool's name, for the model.
         description: What the tool is for, for the model. Say here what the collection holds.
         images: Whether pictures go into the message, or captions instead.
@@ -86,7 +101,7 @@ def create_search_tool(
         coroutine=search.arun,
         name=name,
         description=description,
-        args_schema=SearchArguments,
+        args_schema=search.arguments,
         response_format="content_and_artifact",
         handle_tool_error=True,
         handle_validation_error=_explain_arguments,
@@ -104,13 +119,14 @@ class _Search:
         self._max_images = max_images
         self._media_policy = media_policy
         self._options = _options_of(retriever._get_relevant_documents)  # noqa: SLF001
+        self.arguments = SearchArgumentsWithNot if "not_text" in self._options else SearchArguments
         self._async_options = _options_of(retriever._aget_relevant_documents)  # noqa: SLF001
 
     # Neither hands a config on: LangChain keeps the one of the tool's run, callbacks included, in a context
     # variable, and the retriever takes it from there.
 
     def run(self, **arguments: Any) -> _Output:
-        asked = SearchArguments(**arguments)
+        asked = self.arguments(**arguments)
         options = self._request(asked)
         try:
             found = self._retriever.invoke(asked.query, **options)
@@ -119,7 +135,7 @@ class _Search:
         return self._present(found, asked)
 
     async def arun(self, **arguments: Any) -> _Output:
-        asked = SearchArguments(**arguments)
+        asked = self.arguments(**arguments)
         options = self._request(asked)
         try:
             if options.keys() <= self._async_options:
@@ -135,7 +151,12 @@ class _Search:
         if not asked.query.strip():
             msg = "The query is empty: say in a few words what to look for."
             raise ToolException(msg)
-        return asked.model_dump(include=self._options, exclude_none=True)
+        options = asked.model_dump(include=self._options, exclude_none=True)
+        if not options.get("not_text", "").strip():
+            options.pop("not_text", None)  # models fill in what they could leave out
+        else:
+            _check_not_text(asked.query, options["not_text"])
+        return options
 
     def _present(self, found: Sequence[Document], asked: SearchArguments) -> _Output:
         sift = asked.modality is not None and "modality" not in self._options
@@ -155,8 +176,16 @@ class _Search:
 def _options_of(search: Callable[..., Any]) -> set[str]:
     """Which of the tool's options a retriever's search takes; `**kwargs` are LangChain's way to take `k`."""
     parameters = inspect.signature(search).parameters
-    options = {name for name in ("k", "modality") if name in parameters}
+    options = {name for name in ("k", "modality", "not_text") if name in parameters}
     return options | {"k"} if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else options
+
+
+def _check_not_text(query: str, not_text: str) -> None:
+    try:
+        Query(text=query, not_text=not_text)
+    except ValueError as error:
+        msg = f"The arguments of the search are wrong: {error}"
+        raise ToolException(msg) from error
 
 
 def _told(error: Exception) -> ToolException:
@@ -165,7 +194,7 @@ def _told(error: Exception) -> ToolException:
 
 def _explain_arguments(error: ValidationError) -> str:
     """Tell the model which argument was wrong. A failed validation of anything else is a bug, and raises."""
-    if error.title != SearchArguments.__name__:
+    if error.title not in {SearchArguments.__name__, SearchArgumentsWithNot.__name__}:
         raise error
     details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
     return f"The arguments of the search are wrong: {details}"

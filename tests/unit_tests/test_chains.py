@@ -103,6 +103,45 @@ def test_a_question_may_come_with_a_picture(shelf, tmp_path, spelling):
     assert {key: result[key] for key in asked} == asked
 
 
+COMPOSED = {"image": "a.png", "not_text": "fog", "not_image": "b.png", "weights": {"text": 0.5}}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"input": "ships", **COMPOSED, "modality": "image"},
+        {"input": {"text": "ships", **COMPOSED, "modality": "image"}},
+        {"input": Query(text="ships", **COMPOSED, modality="image")},
+    ],
+    ids=["beside", "within", "query"],
+)
+def test_a_question_may_say_everything_a_query_can(shelf, asked):
+    create_rag_chain(shelf).invoke(asked)
+    assert shelf.asked == [Query(text="ships", **COMPOSED, modality="image")]
+
+
+def test_parts_that_are_none_are_not_there(shelf):
+    create_rag_chain(shelf).invoke({"input": QUESTION, **dict.fromkeys(COMPOSED)})
+    assert shelf.asked == [QUESTION]
+
+
+def test_the_model_is_told_what_is_not_wanted(shelf):
+    llm = model("yes")
+    create_rag_chain(shelf, llm).invoke({"input": QUESTION, "not_text": "fog"})
+    assert texts(llm.calls[0][-1].content)[-2:] == [
+        "The user asked to leave out: fog",
+        f"Question: {QUESTION}",
+    ]
+
+
+def test_open_files_beside_the_question_are_read_once(shelf, tmp_path):
+    mine = picture_file(tmp_path / "mine.png", "blue").read_bytes()
+    other = picture_file(tmp_path / "other.png", "green").read_bytes()
+    asked = {"image": io.BytesIO(mine), "not_image": io.BytesIO(other), "weights": {"not_image": 0.2}}
+    create_rag_chain(shelf, model("yes")).invoke({"input": "Which?", **asked})
+    assert shelf.asked == [Query(text="Which?", image=mine, not_image=other, weights={"not_image": 0.2})]
+
+
 def test_a_picture_alone_is_a_question(shelf):
     llm = model("yes")
     create_rag_chain(shelf, llm).invoke({"image": Image.new("RGB", (70, 10), "blue")})
@@ -133,7 +172,15 @@ def test_an_open_file_as_picture_serves_search_and_prompt(shelf, tmp_path):
         ({"input": {"words": "x"}}, ValueError, "unknown key words"),
         ({"question": "x"}, ValueError, "keys \\['question'\\]"),
         ({"input": 7}, TypeError, '"input" is a int'),
-        ({"input": Query(text="x"), "image": "a.png"}, ValueError, "put the picture into the query itself"),
+        ({"input": Query(text="x"), "image": "a.png"}, ValueError, "into the query itself"),
+        (
+            {"input": {"text": "x"}, "not_text": "y", "weights": {"text": 1}},
+            ValueError,
+            '"not_text", "weights"',
+        ),
+        ({"not_text": "x"}, ValueError, "no question in a dict"),
+        ({"input": "x", "not_text": "x"}, ValueError, "wanted and not wanted"),
+        ({"input": "x", "weights": {"image": 1}}, ValueError, "a weight but nothing for image"),
     ],
 )
 def test_what_is_no_question_is_refused_before_any_search(shelf, asked, error, words):

@@ -192,6 +192,43 @@ def test_the_model_is_told_types_and_bounds(tool):
     assert {"maximum": MAX_RESULTS, "minimum": 1, "type": "integer"} in properties["k"]["anyOf"]
 
 
+class AvoidingRetriever(ShelfRetriever):
+    """A retriever that can be told what is not wanted."""
+
+    def _get_relevant_documents(self, query, *, run_manager, k=None, not_text=None):
+        self.asked.append((query, not_text))
+        return [document for document in self.documents if (not_text or "-") not in document.page_content]
+
+
+def test_what_is_not_wanted_reaches_a_retriever_that_knows_it(documents):
+    retriever = AvoidingRetriever(documents=documents)
+    tool = create_search_tool(retriever)
+    assert call(tool, query="coast", not_text="lighthouse").artifact == [documents[2]]
+    for blank in (None, "", " \n"):
+        assert call(tool, query="coast", not_text=blank).artifact == documents
+    assert retriever.asked == [("coast", "lighthouse")] + 3 * [("coast", None)]
+
+
+def test_only_a_retriever_that_knows_it_is_offered_what_is_not_wanted(documents):
+    def arguments(retriever):
+        function = convert_to_openai_tool(create_search_tool(retriever))["function"]
+        return function["parameters"]["properties"]
+
+    assert set(arguments(AvoidingRetriever(documents=[]))) == {"query", "modality", "k", "not_text"}
+    assert "not_text" not in arguments(ShelfRetriever(documents=[]))
+    shelf = ShelfRetriever(documents=documents)
+    assert call(create_search_tool(shelf), query="coast", not_text="lighthouse").artifact == documents
+
+
+def test_a_query_at_odds_with_itself_is_told_to_the_model(documents):
+    message = call(create_search_tool(AvoidingRetriever(documents=documents)), query="Sea", not_text="sea ")
+    assert message.status == "error"
+    assert message.content.startswith("The arguments of the search are wrong: ")
+    assert "wanted and not wanted" in message.content
+    wrong = call(create_search_tool(AvoidingRetriever(documents=documents)), query="sea", not_text=7)
+    assert wrong.content == "The arguments of the search are wrong: not_text: Input should be a valid string"
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "https://example.org/x.png", "data:image/png;base64,AAAA"])
 def test_a_path_or_address_from_the_model_is_only_words(documents, path):
     shelf = SortingRetriever(documents=documents)
@@ -211,6 +248,7 @@ async def test_the_tool_over_a_real_collection(clip, documents, tmp_path):
         given = {"type": "tool_call", "id": "c1", "name": tool.name, "args": {"query": "sea", **arguments}}
         assert len(tool.invoke(given).artifact) == count
         assert len((await tool.ainvoke(given)).artifact) == count
+    assert "not_text" in tool.args
 
 
 # --- failures --------------------------------------------------------------------------------------------
