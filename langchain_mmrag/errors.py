@@ -11,8 +11,9 @@
     │   ├── UnsupportedModalityError (TypeError) the embedding takes no images
     │   └── ModelUnavailableError                weights are neither here nor reachable
     │       └── UnknownModelError (ValueError)   no model or checkpoint goes by this name
-    └── StoreError                               the collection refused
-        └── EmbeddingMismatchError (ValueError)  made with another embedding
+    ├── StoreError                               the collection refused
+    │   └── EmbeddingMismatchError (ValueError)  made with another embedding
+    └── DatasetError (ValueError)                what is to be measured on contradicts itself
 
 A message says what happened, to which input, and what to do. Programmer mistakes stay plain
 `ValueError` and `TypeError`.
@@ -69,3 +70,10 @@ class StoreError(MMRAGError):
 
 class EmbeddingMismatchError(StoreError, ValueError):
     """The collection was made with another embedding than the one it is opened with."""
+
+
+class DatasetError(MMRAGError, ValueError):
+    """The questions, documents and answers of an evaluation do not fit together."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
