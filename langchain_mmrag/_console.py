@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from langchain_mmrag.types import SOURCE, image_source, modality_of
+from langchain_mmrag.types import CHUNK, CHUNK_START, SOURCE, image_source, modality_of
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from langchain_mmrag.indexing import IndexReport
 
 KIND: Final = {"image": "picture", "text": "passage", "table": "table", "video": "video", "audio": "audio"}
+_WIDTH: Final = 96
 _PASSAGE_LINES: Final = 3
+_COPIES: Final = "collapsed_ids"
 _SHOWN_FAILURES: Final = 20
 _BAR_DELAY_S: Final = 1.0
 
@@ -59,17 +61,18 @@ def short(path: str) -> str:
 
 
 def print_hit(rank: int, document: Document, score: float | None) -> None:
-    """One hit: rank, score, kind, place, and the beginning of its text."""
+    """One hit: rank, score, kind, place, the beginning of its text or the part that fits best, and copies."""
     shown = "" if score is None else f"{score:6.2f}  "
     kind = KIND[modality_of(document.metadata)]
     typer.echo(f"{rank:2}  {shown}{kind:7}  {_line(short(_place(document)))}")
-    text = _line(document.page_content)
-    heading = _line(str(document.metadata.get("heading", "")))
-    if heading and text.startswith(f"{heading} "):
-        text = f"{heading}: {text.removeprefix(heading).strip()}"
     indent = " " * (13 + len(shown))
-    for line in textwrap.wrap(text, 96 - len(indent), max_lines=_PASSAGE_LINES, placeholder=" …"):
+    for line in textwrap.wrap(
+        _passage(document), _WIDTH - len(indent), max_lines=_PASSAGE_LINES, placeholder=" …"
+    ):
         typer.echo(indent + line)
+    if copies := document.metadata.get(_COPIES):
+        told = f"+ {len(copies)} {'copy' if len(copies) == 1 else 'copies'}: {', '.join(map(str, copies))}"
+        typer.echo(indent + textwrap.shorten(_line(told), _WIDTH - len(indent), placeholder=" …"))
 
 
 def print_sources(documents: Sequence[Document]) -> None:
@@ -121,7 +124,7 @@ def report_row(report: IndexReport) -> dict[str, Any]:
     }
 
 
-def hit_rows(hits: Sequence[tuple[Document, float | None]]) -> list[dict[str, Any]]:
+def hit_rows(hits: Sequence[tuple[Document, float]]) -> list[dict[str, Any]]:
     """Hits as JSON has them."""
     return [
         {
@@ -134,6 +137,17 @@ def hit_rows(hits: Sequence[tuple[Document, float | None]]) -> list[dict[str, An
         }
         for rank, (document, score) in enumerate(hits, start=1)
     ]
+
+
+def _passage(document: Document) -> str:
+    metadata = document.metadata
+    if chunk := metadata.get(CHUNK):  # a long text: the part of it that was found
+        return f"{'… ' if metadata.get(CHUNK_START) else ''}{_line(str(chunk))}"
+    text = _line(document.page_content)
+    heading = _line(str(metadata.get("heading", "")))
+    if heading and text.startswith(f"{heading} "):
+        text = f"{heading}: {text.removeprefix(heading).strip()}"
+    return text
 
 
 def _line(text: str) -> str:

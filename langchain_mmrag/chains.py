@@ -13,7 +13,6 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableBranch, RunnableLambda, RunnablePassthrough
 
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
@@ -56,7 +55,7 @@ class _PictureRules(NamedTuple):
 
 
 def create_rag_chain(
-    retriever: BaseRetriever,
+    retriever: Runnable[Any, list[Document]],
     llm: Runnable[LanguageModelInput, BaseMessage] | None = None,
     *,
     prompt: ChatPromptTemplate | None = None,
@@ -87,7 +86,8 @@ def create_rag_chain(
     - every other key of the input dict, `chat_history` for instance.
 
     Args:
-        retriever: Gets a `str` for a question of text alone, else a `Query`.
+        retriever: Gets a `str` for a question of text alone, else a `Query`; also any other runnable from a
+            question to documents.
         llm: Any chat model, also one wrapped by `.with_retry()`, `.bind()` and the like.
         prompt: Replaces `DEFAULT_PROMPT`.
         images: Whether the model is shown pictures. `None`: what `llm.profile` says, and pictures are shown
@@ -158,7 +158,7 @@ def question_of(state: Mapping[str, Any]) -> Query:
     return Query.of(value)
 
 
-def media_policy_of(retriever: BaseRetriever) -> MediaPolicy:
+def media_policy_of(retriever: object) -> MediaPolicy:
     """The media policy of a retriever's store, whose root folders hold for prompts too; else the default."""
     policy = getattr(getattr(retriever, "store", None), "media_policy", None)
     return policy if isinstance(policy, MediaPolicy) else DEFAULT_POLICY

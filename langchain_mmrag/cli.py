@@ -7,11 +7,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from langchain_mmrag import _console as console
+from langchain_mmrag._asking import Asking, takes_asking
 from langchain_mmrag._opening import (
     DEFAULT_COLLECTION,
     DEFAULT_FOLDER,
@@ -56,9 +57,6 @@ Classifier = Annotated[
 Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Tag or file of the model's weights.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write the hits as an HTML page.")]
-Picture = Annotated[str | None, typer.Option("--image", help="Picture to ask with: a path or a web address.")]
-Count = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]
-Only = Annotated[Literal["text", "image"] | None, typer.Option("--modality", help="Only hits of this kind.")]
 
 
 def main() -> None:
@@ -134,12 +132,11 @@ def index(
 
 
 @app.command()
+@takes_asking
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
     *,
-    image: Picture = None,
-    modality: Only = None,
-    k: Count = 6,
+    asking: Asking,
     html: Html = None,
     store: Store = Path(DEFAULT_FOLDER),
     collection: Collection = DEFAULT_COLLECTION,
@@ -147,15 +144,15 @@ def search(
     checkpoint: Checkpoint = None,
     as_json: Json = False,
 ) -> None:
-    """Find pictures and passages by words, by a picture, or by both.
+    """Find pictures and passages by words, by a picture, or by both, and by what they should not be.
 
     The number of a hit says how far it stands out among hits of its kind.
     """
-    query = _query(text, image)
+    query = asking.query(text)
     opened = open_collection(store, collection, model=_model(model, checkpoint))
-    hits = opened.search_ranked(query, k=k, modality=modality)
+    hits = opened.search_ranked(query, **asking.options())
     if as_json:
-        _print_json({"text": text, "image": image, "hits": console.hit_rows(hits)})
+        _print_json({**asking.row(text), "hits": console.hit_rows(hits)})
     else:
         for rank, hit in enumerate(hits, start=1):
             console.print_hit(rank, *hit)
@@ -165,15 +162,14 @@ def search(
 
 
 @app.command()
+@takes_asking
 def ask(
     question: Annotated[str | None, typer.Argument(help="The question.", show_default=False)] = None,
     *,
-    image: Picture = None,
+    asking: Asking,
     llm: Annotated[
         str | None, typer.Option(help="Chat model that answers: openai:MODEL, ollama:MODEL and so on.")
     ] = None,
-    modality: Only = None,
-    k: Count = 6,
     html: Html = None,
     store: Store = Path(DEFAULT_FOLDER),
     collection: Collection = DEFAULT_COLLECTION,
@@ -182,17 +178,21 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Answer a question from the collection, with citations. Without --llm the evidence is quoted."""
-    from langchain_mmrag.chains import create_rag_chain
-    from langchain_mmrag.retrievers import MultimodalRetriever
+    from langchain_core.runnables import RunnableLambda
 
-    query = _query(question, image)
+    from langchain_mmrag.chains import create_rag_chain
+
+    query = asking.query(question)
     chat = None if llm is None else _chat_model(llm)
     opened = open_collection(store, collection, model=_model(model, checkpoint))
-    chain = create_rag_chain(MultimodalRetriever(store=opened, k=k, modality=modality), chat)
-    answer, documents = _stream(chain, query, llm, quiet=as_json)
-    hits = [(document, None) for document in documents]
+    hits = opened.search_ranked(query, **asking.options())  # here, as a chain does not tell the scores
+    documents = [document for document, _ in hits]
+    found = RunnableLambda[Any, list[Any]](lambda _query: documents)
+    chain = create_rag_chain(found, chat, media_policy=opened.media_policy)
+    answer = _stream(chain, query, llm, quiet=as_json)
     if as_json:
-        _print_json({"question": question, "image": image, "answer": answer, "hits": console.hit_rows(hits)})
+        row = asking.row(question, name="question")
+        _print_json({**row, "answer": answer, "hits": console.hit_rows(hits)})
     elif llm is not None:
         console.print_sources(documents)
     _write_html(html, query, hits, answer=answer)
@@ -244,14 +244,6 @@ def _model(name: str | None, checkpoint: str | None) -> ModelName | None:
     return None if name is None else ModelName(name, checkpoint)
 
 
-def _query(text: str | None, image: str | None) -> Query:
-    from langchain_mmrag.queries import Query
-
-    if not (text or "").strip() and image is None:
-        _misused("TEXT", "give words to look for, a picture with --image, or both")
-    return Query(text=text or None, image=image)
-
-
 def _chat_model(name: str) -> BaseChatModel:
     from langchain_mmrag._extras import require
 
@@ -264,14 +256,11 @@ def _chat_model(name: str) -> BaseChatModel:
     return model
 
 
-def _stream(
-    chain: Runnable[Any, dict[str, Any]], query: Query, llm: str | None, *, quiet: bool
-) -> tuple[str, list[Document]]:
-    """Run the chain, printing the answer as it comes unless `quiet`; returns it and what it cites."""
-    answer, documents = "", list[Any]()
+def _stream(chain: Runnable[Any, dict[str, Any]], query: Query, llm: str | None, *, quiet: bool) -> str:
+    """Run the chain, printing the answer as it comes unless `quiet`; returns it."""
+    answer = ""
     try:
         for part in chain.stream({"input": query}):
-            documents = part.get("context", documents)
             answer += part.get("answer", "")
             if not quiet:
                 typer.echo(console.plain(part.get("answer", "")), nl=False)
@@ -285,7 +274,7 @@ def _stream(
         raise MMRAGError(msg) from error
     if not quiet:
         typer.echo("")
-    return answer, documents
+    return answer
 
 
 def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:
@@ -316,7 +305,7 @@ def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:
 def _write_html(
     path: Path | None,
     query: Query,
-    hits: Sequence[tuple[Document, float | None]],
+    hits: Sequence[tuple[Document, float]],
     *,
     answer: str = "",
 ) -> None:

@@ -5,15 +5,21 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from PIL import Image
 from typer.testing import CliRunner
 
+from langchain_mmrag import _console as console
 from langchain_mmrag import cli
+from langchain_mmrag._asking import Asking
 from langchain_mmrag._opening import ModelName, recorded_model
 from langchain_mmrag.errors import EmbeddingMismatchError, MMRAGError, StoreError
+from langchain_mmrag.queries import Query
+from langchain_mmrag.ranking import Collapse, Rank, SearchMode
 from tests.conftest import save_clip
 
 
@@ -171,6 +177,71 @@ def test_search_writes_a_page(store, tmp_path):
     assert "The red ferry leaves at noon." in html
 
 
+def test_what_is_asked_becomes_a_query_and_options():
+    asking = Asking(
+        image="a.png",
+        not_text="fog",
+        not_image="b.png",
+        weights=["not=0.2", "not-image = 2", "text=1"],
+        modality="image",
+        k=3,
+        search="hybrid",
+        rank="rrf",
+        threshold=0.0,
+        collapse="near-duplicate",
+    )
+    weights = {"not_text": 0.2, "not_image": 2, "text": 1}
+    parts = {"image": "a.png", "not_text": "fog", "not_image": "b.png", "weights": weights}
+    assert asking.query("ships") == Query(text="ships", modality="image", **parts)
+    assert asking.row("ships", name="question") == {"question": "ships", **parts}
+    options = {"search": "hybrid", "rank": "rrf", "score_threshold": 0.0, "collapse": "near-duplicate"}
+    assert asking.options() == {"k": 3, **options}
+    assert Asking().options() == {"k": 6}
+
+
+@pytest.mark.parametrize(
+    ("option", "kinds"), [("rank", Rank), ("search", SearchMode), ("collapse", Collapse)]
+)
+def test_the_command_offers_every_way_to_search(option, kinds):
+    offered, *_ = get_args(get_args(get_type_hints(Asking, include_extras=True)[option])[0])
+    assert get_args(offered) == get_args(kinds)
+
+
+@pytest.mark.parametrize("command", ["search", "ask"])
+def test_search_and_ask_share_their_options(command):
+    shown = run(command, "--help").output
+    for option in (
+        "--image",
+        "--not",
+        "--not-image",
+        "--weight",
+        "--rank",
+        "--search",
+        "--threshold",
+        "--collapse",
+    ):
+        assert option in shown
+
+
+def test_a_hit_shows_the_part_that_was_found_and_its_copies(capsys):
+    metadata = {"source": "long.md", "chunk": "The ferry\nleaves at noon.", "chunk_start": 90}
+    console.print_hit(
+        1, Document("Boats. " * 20, metadata={**metadata, "collapsed_ids": ["a", "b\x1b"]}), 3.2
+    )
+    console.print_hit(2, Document("", metadata={"collapsed_ids": [str(n) * 32 for n in range(9)]}), 3.1)
+    console.print_hit(
+        3, Document("Boats.", metadata={"collapsed_ids": ["a"], "chunk": "", "chunk_start": 0}), 3
+    )
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in shown if not line[:2].strip()] == [
+        "… The ferry leaves at noon.",
+        "+ 2 copies: a, b\N{REPLACEMENT CHARACTER}",
+        f"+ 9 copies: {'0' * 32}, …",
+        "Boats.",
+        "+ 1 copy: a",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -180,6 +251,16 @@ def test_search_writes_a_page(store, tmp_path):
         (["search", "x", "-k", "0"], "-k"),
         (["search", "x", "--modality", "smell"], "smell"),
         (["search", "x", "--checkpoint", "y"], "name the model too"),
+        (["search", "--not", "x"], "give words to look for"),
+        (["ask", "x", "--not", "X"], "wanted and not wanted"),
+        (["search", "x", "--not", ""], "not_text of a Query is blank"),
+        (["search", "--image", "a.png", "--not-image", "./a.png"], "wanted and not wanted"),
+        (["search", "x", "--weight", "text"], "'text' has no number: write it as in text=0.5"),
+        (["ask", "x", "--weight", "words=1"], "names no part: use one of text, image, not, not-image"),
+        (["search", "x", "--weight", "text=0"], "give a number above 0"),
+        (["search", "x", "--weight", "not=1"], "a weight but nothing for not_text"),
+        (["search", "x", "--threshold", "1.5"], "--threshold"),
+        (["search", "x", "--rank", "best"], "--rank"),
         (["classify", "x.png", "--labels", "one"], "two labels or more"),
         (["classify", "x.png", "--labels", "a,b", "--template", "a photo"], "needs {}"),
         (["fly"], "No such command"),
@@ -217,7 +298,10 @@ def test_ask_prints_json(store):
     assert row["question"] == "When does the ferry leave?"
     assert "The red ferry leaves at noon." in row["answer"]
     assert len(row["hits"]) == 3
-    assert row["hits"][0]["score"] is None
+    scores = [hit["score"] for hit in row["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    found = json.loads(run("search", "When does the ferry leave?", "--store", store, "--json").stdout)
+    assert row["hits"] == found["hits"]
 
 
 def test_ask_with_a_picture_and_a_page(store, town, tmp_path):
