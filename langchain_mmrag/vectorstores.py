@@ -178,13 +178,21 @@ class MultimodalChroma(SearchingChroma):
             **kwargs: `where` and `where_document`, as Chroma takes them.
         """
         ids = listed_if_given(ids, "ids")
-        if ids is None and not kwargs:
-            ids = self._collection.get(include=[])["ids"]
-        if ids is None:
-            self._collection.delete(**kwargs)
-        for batch in self._batches(ids or []):
-            self._collection.delete(ids=batch, **kwargs)
+        if ids is None or kwargs:
+            # Which they are has to be known before they are gone.
+            ids = self._matching(ids, kwargs)
+        windows = self._ledger.children(ids)
+        gone = list(dict.fromkeys([*ids, *(id_ for part in windows.values() for id_ in part)]))
+        for batch in self._batches(gone):
+            with self._ledger.writing(batch):
+                self._collection.delete(ids=batch)
         self._search.backgrounds.forget()
+
+    def _matching(self, ids: list[str] | None, conditions: Mapping[str, Any]) -> list[str]:
+        if ids is None:
+            return list(self._collection.get(include=[], **conditions)["ids"])
+        found = (self._collection.get(batch, include=[], **conditions)["ids"] for batch in self._batches(ids))
+        return [id_ for part in found for id_ in part]
 
     def get(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Rows as Chroma gives them; takes what `langchain_chroma.Chroma.get` takes.
@@ -207,6 +215,7 @@ class MultimodalChroma(SearchingChroma):
 
     def delete_collection(self) -> None:
         """Delete the collection; `reset_collection` makes it anew."""
+        self._ledger.forget()
         super().delete_collection()
         self._record.forget()
         self._search.backgrounds.forget()
@@ -221,6 +230,16 @@ class MultimodalChroma(SearchingChroma):
             metadata=self._collection_metadata,
             embedding_function=None,
         )
+
+    def rebuild_index(self) -> None:
+        """Make everything that is kept beside the collection anew from it; nothing is embedded again.
+
+        That is an account of its rows, a sample of their vectors and an index of their words, in the folder
+        `mmrag` of the `persist_directory`, or in memory. It follows what is written through this class, and
+        notices by the number of rows when another program adds or deletes. Call this after another program
+        has replaced rows.
+        """
+        self._ledger.rebuild()
 
     def fork(self, new_name: str) -> Self:
         """A copy of the collection under a new name; only Chroma Cloud can do it.
@@ -302,10 +321,22 @@ class MultimodalChroma(SearchingChroma):
         for row in rows:
             if row.picture is not None and not row.picture.has_address:
                 save(row.picture, self._folder_for_media())
+        stale = self._stale_windows([str(row.id) for row in rows])
         for batch in self._batches(rows):
-            self._upsert(batch)
+            ids = [str(row.id) for row in batch]
+            gone = [id_ for parent in ids for id_ in stale.get(parent, ())]
+            with self._ledger.writing([*ids, *gone]):
+                self._upsert(batch)
+                for part in self._batches(gone):
+                    self._collection.delete(ids=part)
             for row in batch:
                 self._search.backgrounds.wrote(row.side)
+
+    def _stale_windows(self, ids: list[str]) -> dict[str, list[str]]:
+        """The windows, by parent, that replaced rows have and those written in their place have not."""
+        written = set(ids)
+        windows = self._ledger.children(ids)
+        return {parent: [id_ for id_ in parts if id_ not in written] for parent, parts in windows.items()}
 
     def _upsert(self, rows: Sequence[Row]) -> None:
         ids = [str(row.id) for row in rows]

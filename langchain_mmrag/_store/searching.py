@@ -17,6 +17,7 @@ from langchain_core.runnables.config import run_in_executor
 
 from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.embedder import Embedder
+from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.search import Filter, Rank, Search, wanted
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
@@ -26,6 +27,7 @@ from langchain_mmrag.types import ImageInput, Modality
 DEFAULT_COLLECTION = "langchain"
 
 _MEDIA_FOLDER = "mmrag_media"
+_LEDGER_FOLDER = "mmrag"
 
 
 class SearchingChroma(Chroma):
@@ -63,6 +65,7 @@ class SearchingChroma(Chroma):
             lambda: self._client.get_collection(self._collection_name, embedding_function=None),
             lambda: self._embedder.name,
         )
+        self._ledger = Ledger(lambda: self._collection, self._own_folder(_LEDGER_FOLDER))
         self._search = Search(
             lambda: self._collection, self._embedder, self._record, lambda: self.media_policy
         )
@@ -79,8 +82,12 @@ class SearchingChroma(Chroma):
         """Where pictures given as bytes go, as far as it is known before there are any."""
         if given is not None:
             return Path(given).absolute()
+        return self._own_folder(_MEDIA_FOLDER)
+
+    def _own_folder(self, name: str) -> Path | None:
+        """A folder beside the collection, if that lies in one on this machine."""
         settings = self._client.get_settings()
-        return Path(settings.persist_directory).absolute() / _MEDIA_FOLDER if settings.is_persistent else None
+        return Path(settings.persist_directory).absolute() / name if settings.is_persistent else None
 
     # --- ranked fairly --------------------------------------------------------------------------------------
 
