@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langchain_mmrag.media import MediaPolicy, open_image
     from langchain_mmrag.queries import Query
     from langchain_mmrag.retrievers import MultimodalRetriever
+    from langchain_mmrag.text_splitters import CLIPTextSplitter
     from langchain_mmrag.tools import create_search_tool
     from langchain_mmrag.vectorstores import MultimodalChroma
     from langchain_mmrag.zero_shot import ZeroShotClassifier
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "CLIPTextSplitter": "text_splitters",
     "DirectoryLoader": "document_loaders",
     "MMRAGError": "errors",
     "MediaPolicy": "media",
@@ -46,6 +48,7 @@ _HOME = {
 }
 
 __all__ = [
+    "CLIPTextSplitter",
     "DirectoryLoader",
     "MMRAGError",
     "MediaPolicy",
