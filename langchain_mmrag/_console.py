@@ -141,8 +141,11 @@ def hit_rows(hits: Sequence[tuple[Document, float]]) -> list[dict[str, Any]]:
 
 def _passage(document: Document) -> str:
     metadata = document.metadata
-    if chunk := metadata.get(CHUNK):  # a long text: the part of it that was found
-        return f"{'… ' if metadata.get(CHUNK_START) else ''}{_line(str(chunk))}"
+    chunk = metadata.get(CHUNK)
+    if (
+        isinstance(chunk, str) and chunk
+    ):  # the part of a long text that was found; a number says which passage
+        return f"{'… ' if metadata.get(CHUNK_START) else ''}{_line(chunk)}"
     text = _line(document.page_content)
     heading = _line(str(metadata.get("heading", "")))
     if heading and text.startswith(f"{heading} "):

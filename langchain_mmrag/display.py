@@ -115,7 +115,7 @@ def hits_html(
     text = query if isinstance(query, str) else query.text or ""
     image = None if isinstance(query, str) else query.image
     heading = text or (describe_source(image) if image is not None else "")
-    section = Section(heading=heading, hits=hits, query_image=image, answer=answer)
+    section = Section(heading=heading, hits=hits, query_image=image, note=_not_wanted(query), answer=answer)
     return page_html(heading, [section], media_policy=media_policy)
 
 
@@ -157,6 +157,14 @@ def page_html(
 </body>
 </html>
 """
+
+
+def _not_wanted(query: str | Query) -> str:
+    if isinstance(query, str):
+        return ""
+    image = None if query.not_image is None else describe_source(query.not_image)
+    parts = [part for part in (query.not_text, image) if part is not None]
+    return f"Not like: {', '.join(parts)}" if parts else ""
 
 
 def _section(number: int, section: Section, policy: MediaPolicy) -> str:

@@ -229,9 +229,7 @@ def test_a_hit_shows_the_part_that_was_found_and_its_copies(capsys):
         1, Document("Boats. " * 20, metadata={**metadata, "collapsed_ids": ["a", "b\x1b"]}), 3.2
     )
     console.print_hit(2, Document("", metadata={"collapsed_ids": [str(n) * 32 for n in range(9)]}), 3.1)
-    console.print_hit(
-        3, Document("Boats.", metadata={"collapsed_ids": ["a"], "chunk": "", "chunk_start": 0}), 3
-    )
+    console.print_hit(3, Document("Boats.", metadata={"collapsed_ids": ["a"], "chunk": 2}), 3)
     shown = capsys.readouterr().out.splitlines()
     assert [line.strip() for line in shown if not line[:2].strip()] == [
         "… The ferry leaves at noon.",

@@ -131,6 +131,13 @@ def test_a_query_of_a_picture_alone_is_named_by_its_source(wide):
     assert "wide & blue.png" in Page(hits_html(Query(image=wide), [])).text
 
 
+def test_what_is_not_wanted_is_said(wide):
+    page = Page(hits_html(Query(text="sea", not_text="<fog>", not_image=wide), []))
+    assert "Not like: <fog>, " in page.text
+    assert "wide & blue.png" in page.text
+    assert "Not like" not in hits_html(Query(text="sea"), [])
+
+
 def test_citations_in_the_answer_lead_to_the_hits():
     hits = [(Document(page_content=word), None) for word in ("one", "two")]
     page = Page(hits_html("q", hits, answer="First [1], then [2]."))
