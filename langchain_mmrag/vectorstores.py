@@ -14,12 +14,19 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_mmrag._store.chroma import document, listed, listed_if_given, reading, same_length
-from langchain_mmrag._store.ingest import Intake, OnError, Row
+from langchain_mmrag._store.chroma import (
+    document,
+    listed,
+    listed_if_given,
+    of_documents,
+    reading,
+    same_length,
+)
+from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
 from langchain_mmrag._store.pictures import save
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
 from langchain_mmrag.errors import StoreError
-from langchain_mmrag.types import ImageInput
+from langchain_mmrag.types import WINDOW, ImageInput
 
 _T = TypeVar("_T")
 
@@ -41,7 +48,9 @@ class MultimodalChroma(SearchingChroma):
     (or the older `{"type": "image", "path": path}`) embeds the picture at that path or URL, and
     `page_content` is its caption or empty; anything else embeds `page_content`. A document never holds a
     picture's bytes: pictures given as bytes are kept as files. The metadata of a text comes back as it was
-    given, but for one mark: `truncated` where the text is longer than the model reads.
+    given, but for marks on one longer than the model reads: such a text is found by any of its windows (see
+    `CLIPTextSplitter`), which are rows nobody sees; where an embedding does not say how many tokens it reads,
+    the text is marked `truncated`.
 
     `similarity_search` and what is built on it (retrievers, MMR, search by image) ranks by `search_ranked`.
     Methods that Chroma defines by a distance, and relevance scores, keep the order of the distances, in which
@@ -189,28 +198,44 @@ class MultimodalChroma(SearchingChroma):
         self._search.backgrounds.forget()
 
     def _matching(self, ids: list[str] | None, conditions: Mapping[str, Any]) -> list[str]:
+        if ids is None and not conditions:
+            return list(self._collection.get(include=[])["ids"])
+        # A window has its document's metadata and part of its text: the document decides.
+        wanted: Any = {**conditions, "where": of_documents(conditions.get("where"))}
         if ids is None:
-            return list(self._collection.get(include=[], **conditions)["ids"])
-        found = (self._collection.get(batch, include=[], **conditions)["ids"] for batch in self._batches(ids))
+            return list(self._collection.get(include=[], **wanted)["ids"])
+        found = (self._collection.get(batch, include=[], **wanted)["ids"] for batch in self._batches(ids))
         return [id_ for part in found for id_ in part]
 
-    def get(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def get(  # noqa: PLR0917 - the order is Chroma's
+        self,
+        ids: str | list[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        where_document: Any = None,
+        include: list[str] | None = None,
+    ) -> dict[str, Any]:
         """Rows as Chroma gives them; takes what `langchain_chroma.Chroma.get` takes.
+
+        Of a long text there is one row, its document's: those of its windows come only if asked for by id.
 
         Raises:
             StoreError: If the collection cannot be read, as another process has changed it on disk.
         """
+        condition: Any = of_documents(where) if ids is None else where
         with reading(self._collection_name):
-            return super().get(*args, **kwargs)
+            return super().get(ids, condition, limit, offset, where_document, include)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents with these ids, in the order asked for; those that are not there are left out."""
+        """The documents with these ids, in the order asked for; ids of no document are left out."""
         ids = listed(ids, "ids")
         found: dict[str, Document] = {}
         for batch in self._batches(list(dict.fromkeys(ids))):
             rows = self.get(batch, include=["documents", "metadatas"])
             columns = (rows["ids"], rows["documents"] or (), rows["metadatas"] or ())
-            found |= {id_: document(id_, text, meta) for id_, text, meta in zip(*columns, strict=True)}
+            documents = (document(*row) for row in zip(*columns, strict=True))
+            found |= {str(each.id): each for each in documents if each.metadata.get(WINDOW) is not True}
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
     def delete_collection(self) -> None:
@@ -313,7 +338,7 @@ class MultimodalChroma(SearchingChroma):
         rows = intake.embed(rows)
         written = [row.finish(self._folder_for_media) for row in rows]
         if rows:
-            self._write(list({row.id: row for row in rows}.values()))
+            self._write(to_write(rows))
         return written
 
     def _write(self, rows: list[Row]) -> None:

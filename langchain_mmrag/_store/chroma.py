@@ -16,7 +16,7 @@ from langchain_core.documents import Document
 
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import FloatArray, Side
-from langchain_mmrag.types import MODALITY, Modality
+from langchain_mmrag.types import MODALITY, WINDOW, Modality
 
 Where: TypeAlias = dict[str, Any]
 _T = TypeVar("_T")
@@ -43,6 +43,11 @@ def where(*conditions: Mapping[str, Any] | None) -> Where | None:
     """
     parts = [part for condition in conditions for part in _single_conditions(condition or {})]
     return {"$and": parts} if len(parts) > 1 else next(iter(parts), None)
+
+
+def of_documents(condition: Mapping[str, Any] | None) -> Where | None:
+    """The condition, and that a row is a document: no window of one."""
+    return where(condition, {WINDOW: {"$ne": True}})
 
 
 def _single_conditions(condition: Mapping[str, Any]) -> Iterable[Where]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from langchain_mmrag._store.pictures import Picture
 from langchain_mmrag.embeddings.base import ImageFailure, MultimodalEmbeddings
 from langchain_mmrag.errors import EmbeddingError, LoadError, UnsupportedModalityError
+from langchain_mmrag.text_splitters import CLIPTextSplitter, Span
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -26,6 +27,7 @@ class Embedder:
 
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding
+        self._splitter: CLIPTextSplitter | None = None
 
     @property
     def name(self) -> str:
@@ -54,6 +56,19 @@ class Embedder:
         if isinstance(self._embedding, MultimodalEmbeddings):
             return self._embedding.embed_texts_array(texts)
         return self._rows(self._embedding.embed_documents(texts), len(texts))
+
+    @property
+    def can_split(self) -> bool:
+        """Whether it says how many tokens it reads, so that no text need be cut."""
+        return (
+            isinstance(self._embedding, MultimodalEmbeddings) and self._embedding.context_length is not None
+        )
+
+    def windows(self, text: str) -> list[Span]:
+        """Where the windows of a text lie that are read whole; none for blank texts."""
+        if self._splitter is None:
+            self._splitter = CLIPTextSplitter(self._embedding)
+        return self._splitter.spans(text)
 
     def truncated(self, texts: list[str]) -> list[bool]:
         """Whether each text is longer than the model reads; an embedding that cannot tell says no."""

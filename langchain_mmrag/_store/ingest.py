@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,12 +16,24 @@ from langchain_mmrag._store.pictures import Picture, has_facts
 from langchain_mmrag.errors import EmbeddingError, LoadError
 from langchain_mmrag.media import MediaPolicy, describe_source
 from langchain_mmrag.ranking import Side
-from langchain_mmrag.types import PARENT_ID, SHA256, SOURCE, TRUNCATED, ImageInput, image_source, modality_of
+from langchain_mmrag.types import (
+    CHUNK_END,
+    CHUNK_START,
+    PARENT_ID,
+    SHA256,
+    SOURCE,
+    TRUNCATED,
+    WINDOW,
+    ImageInput,
+    image_source,
+    modality_of,
+)
 
 logger = logging.getLogger(__name__)
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
+_MARKS = (CHUNK_END, WINDOW)  # of documents that come out of a store and go in again
 _POSITION = ("page", "frame", "start_s", "end_s", "row", "chunk", PARENT_ID)
 
 
@@ -29,13 +41,19 @@ _POSITION = ("page", "frame", "start_s", "end_s", "row", "chunk", PARENT_ID)
 class Row:
     """One document on its way in.
 
+    A text longer than the model reads is one row with the vector of its first window, and one for each window
+    after it.
+
     Attributes:
         index: Its place in the caller's list.
         id: As given; `None` asks for one made of the content.
         text: Passage or caption.
         metadata: In types Chroma takes.
         picture: What is embedded in place of the text.
-        vector: Of the picture or the text [d].
+        start: Of a window, where it begins in the text it is from.
+        first_end: Of a long text, where its first window ends.
+        windows: Of a long text, those after the first.
+        vector: Of the picture, of the text or of its first window [d].
     """
 
     index: int
@@ -43,6 +61,9 @@ class Row:
     text: str
     metadata: dict[str, Any]
     picture: Picture | None = None
+    start: int = 0
+    first_end: int | None = None
+    windows: list[Row] = field(default_factory=list)
     vector: Vectors = field(init=False)
 
     @property
@@ -58,6 +79,7 @@ class Row:
         """
         if self.picture is None:
             self.id = self.id or _text_id(self.text, self.metadata)
+            self._finish_windows(self.id)
             return self.id
         given = self.metadata
         has_address = self.picture.has_address
@@ -67,6 +89,27 @@ class Row:
         address = self.picture.source if has_address else given.get(SOURCE)
         self.id = self.id or _image_id(self.metadata[SHA256], address, given)
         return self.id
+
+    def split(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Make windows of the text, unless it is read whole."""
+        if len(spans) < 2:  # noqa: PLR2004
+            return
+        self.first_end = spans[0][1]
+        self.windows = [
+            Row(self.index, None, self.text[start:end], {}, start=start) for start, end in spans[1:]
+        ]
+
+    @property
+    def read_text(self) -> str:
+        """What of the text the model reads for the vector of this row."""
+        return self.text[: self.first_end]
+
+    def _finish_windows(self, id_: str) -> None:
+        for window in self.windows:
+            window.id = f"{id_}#{window.start}"
+            window.metadata = {**self.metadata, PARENT_ID: id_, CHUNK_START: window.start, WINDOW: True}
+        if self.first_end is not None:
+            self.metadata = {**self.metadata, CHUNK_END: self.first_end}
 
 
 class Intake:
@@ -102,7 +145,8 @@ class Intake:
         rows = []
         columns = zip(texts, metadatas, ids, images, strict=True)
         for index, (text, metadata, id_, image) in enumerate(columns):
-            row = Row(index, id_, storable_text(text, index), storable(metadata, index))
+            given = {k: v for k, v in storable(metadata, index).items() if k not in _MARKS}
+            row = Row(index, id_, storable_text(text, index), given)
             source = _source_of(row) if image is None else image
             if source is not None:
                 try:
@@ -133,18 +177,27 @@ class Intake:
         found = self.embedder.images([row.picture for row in pictured if row.picture], on_failure)
         for place, vector in found.items():
             pictured[place].vector = vector
-        texts = [row.text for row in written]
-        if texts:
-            columns = zip(written, self.embedder.texts(texts), self.embedder.truncated(texts), strict=True)
-            for row, vector, cut in columns:
-                row.vector = vector
-                if cut:  # so that whoever reads a hit knows that its end was not searched
-                    row.metadata[TRUNCATED] = True
+        self._embed_texts(written)
         kept = [row for row in rows if row.index not in failed]
         if len({len(row.vector) for row in kept}) > 1:
             msg = "the embedding's vectors of texts and of pictures differ in length: they share no space"
             raise EmbeddingError(msg)
         return kept
+
+    def _embed_texts(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        if self.embedder.can_split:
+            for row in rows:
+                row.split(self.embedder.windows(row.text))
+        else:
+            for row, cut in zip(rows, self.embedder.truncated([row.text for row in rows]), strict=True):
+                if cut:  # so that whoever reads a hit knows that its end was not searched
+                    row.metadata[TRUNCATED] = True
+        parts = [part for row in rows for part in (row, *row.windows)]
+        vectors = self.embedder.texts([part.read_text for part in parts])
+        for part, vector in zip(parts, vectors, strict=True):
+            part.vector = vector
 
     def _picture(self, source: ImageInput, metadata: dict[str, Any]) -> Picture:
         # What reads files by its own means must find them checked in full beforehand.
@@ -157,6 +210,16 @@ class Intake:
             located = f"document {index}: {told}"
             raise type(error)(located) from error
         logger.warning("skipped document %d: %s", index, told)
+
+
+def to_write(rows: Iterable[Row]) -> list[Row]:
+    """The rows of finished documents with their windows; of several with one id the last.
+
+    A document comes after its windows: if writing stops in between, nothing is there that seems whole.
+    """
+    documents = {row.id: row for row in rows}
+    parts = (part for row in documents.values() for part in (*row.windows, row))
+    return [part for part in parts if documents.get(part.id, part) is part]
 
 
 def _source_of(row: Row) -> str | None:
