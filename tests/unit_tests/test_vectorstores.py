@@ -19,7 +19,6 @@ from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from PIL import Image
 
-from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.errors import (
     CorruptMediaError,
     EmbeddingError,
