@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count as counter
 from pathlib import Path
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 import httpx
-import numpy as np
 from chromadb.errors import ChromaError
-from numpy.typing import NDArray
 
-from langchain_mmrag._store.chroma import reading, side_of
+from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger_file import LedgerFile, is_broken, is_busy, remove
+from langchain_mmrag._store.ledger_rows import (
+    PAGE,
+    Sample,
+    State,
+    drawn,
+    known_in,
+    listed_ids,
+    matches_of,
+    numbered_after,
+    pages,
+    replace_rows,
+    rows_of,
+    state_of,
+    windows_in,
+    windows_of,
+)
 from langchain_mmrag.errors import StoreError
-from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side
-from langchain_mmrag.types import PARENT_ID, WINDOW, modality_of
+from langchain_mmrag.keyword import KeywordIndex, KeywordMatches
+from langchain_mmrag.ranking import SIDES, Side
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -32,32 +44,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-_PAGE: Final = 1000
-_LISTED_PAGE: Final = 10_000
 _TROUBLE: Final = (ChromaError, StoreError, sqlite3.Error, httpx.HTTPError, OSError)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Some of one side's rows, each as likely to be among them as any other.
-
-    Attributes:
-        count: Number of rows the side has.
-        ids: Of the rows in the sample.
-        vectors: Theirs, as they are stored [n, d].
-    """
-
-    count: int
-    ids: list[str]
-    vectors: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _State:
-    counts: tuple[int, int]
-    worded: tuple[int, int]
-    changes: tuple[int, int]
-    is_pending: bool
 
 
 class Ledger:
@@ -124,7 +111,7 @@ class Ledger:
         self._run(mark)
 
     def _enter_marked(self, operation: int, ids: Sequence[str]) -> None:
-        for page in _pages(ids, _PAGE):
+        for page in pages(ids, PAGE):
             self._enter(page)
 
         def unmark(file: LedgerFile) -> None:
@@ -141,8 +128,8 @@ class Ledger:
         def enter(file: LedgerFile) -> None:
             # Read within the transaction: of two writers, the later one to enter sees what both have done.
             with file.transaction() as run:
-                found = _rows(collection, list(ids))
-                _replace(run, ids, found)
+                found = rows_of(collection, list(ids))
+                replace_rows(run, ids, found)
 
         self._run(enter)
 
@@ -154,10 +141,10 @@ class Ledger:
         Args:
             count: The collection's number of rows, if it was just asked for.
         """
-        state = self._run(_state)
+        state = self._run(state_of)
         if state.is_pending:
             self._repair()
-            state = self._run(_state)
+            state = self._run(state_of)
         count = self._collection().count() if count is None else count
         if sum(state.counts) != count:
             self._sync()
@@ -181,7 +168,7 @@ class Ledger:
         for writer, operation in self._dead(file):
             found = file.connection.execute(
                 "SELECT id FROM pending WHERE writer = ? AND operation = ? LIMIT ?",
-                (writer, operation, _PAGE),
+                (writer, operation, PAGE),
             ).fetchall()
             if found:
                 return [id_ for (id_,) in found]
@@ -202,11 +189,11 @@ class Ledger:
             if counts is None or counts[0] == counts[1] or counts == self._never_equal:
                 return
             collection = self._collection()
-            for page in _listed(collection):
-                known = self._run(_known_in, page)
-                for part in _pages([id_ for id_ in page if id_ not in known], _PAGE):
+            for page in listed_ids(collection):
+                known = self._run(known_in, page)
+                for part in pages([id_ for id_ in page if id_ not in known], PAGE):
                     self._enter(part)
-            if sum(self._run(_state).counts) > collection.count():
+            if sum(self._run(state_of).counts) > collection.count():
                 self._take_out_gone(collection)
             counts = self._settled_counts()
             # Should the two never agree, every search would list the collection.
@@ -218,7 +205,7 @@ class Ledger:
 
         def counts(file: LedgerFile) -> tuple[int, int] | None:
             with file.transaction():
-                state = _state(file)
+                state = state_of(file)
                 return None if state.is_pending else (sum(state.counts), collection.count())
 
         return self._run(counts)
@@ -226,7 +213,7 @@ class Ledger:
     def _take_out_gone(self, collection: Collection) -> None:
         last = -1
         while True:
-            page = self._run(_numbered_after, last)
+            page = self._run(numbered_after, last)
             if not page:
                 return
             last, ids = page[-1][0], [id_ for _, id_ in page]
@@ -242,6 +229,7 @@ class Ledger:
             with file.transaction() as run:
                 run.execute("DELETE FROM rows")
                 run.execute("DELETE FROM vectors")
+                KeywordIndex(run).clear()
                 run.execute("UPDATE sides SET changes = changes + 1")
 
         self._run(clear)
@@ -267,38 +255,45 @@ class Ledger:
         self.current(count)
 
         def samples(file: LedgerFile) -> dict[Side, Sample]:
-            state = _state(file)
+            state = state_of(file)
             sides = [side for side in SIDES if state.counts[SIDES.index(side)]]
             found = {side: self._sample(file, side, state) for side in sides}
             return {side: sample for side, sample in found.items() if sample.ids}
 
         return self._run(samples)
 
-    def _sample(self, file: LedgerFile, side: Side, state: _State) -> Sample:
+    def _sample(self, file: LedgerFile, side: Side, state: State) -> Sample:
         number = SIDES.index(side)
         count, changes = state.counts[number], state.changes[number]
         kept = self._samples.get(side)
         if kept is None or kept[0] is not file or kept[1] != changes:
-            ids, vectors = self._drawn(file, number)
+            ids, vectors = drawn(file, self._collection(), number)
             kept = (file, changes, Sample(count, ids, vectors))
         elif kept[2].count != count:
             kept = (file, changes, Sample(count, kept[2].ids, kept[2].vectors))
         self._samples[side] = kept
         return kept[2]
 
-    def _drawn(self, file: LedgerFile, side: int) -> tuple[list[str], NDArray[np.float32]]:
-        found = _smallest_draws(file.connection, side)
-        if any(vector is None for _, _, vector in found):
-            collection = self._collection()
-            with file.transaction() as run:
-                _fetch_vectors(run, collection, _smallest_draws(run, side))
-                found = _smallest_draws(run, side)
-                _drop_vectors_but(run, side, found)
-        there = [(id_, vector) for _, id_, vector in found if vector is not None]
-        if not there:
-            return [], np.empty((0, 0), dtype=np.float32)
-        vectors = np.frombuffer(b"".join(vector for _, vector in there), dtype="<f4")
-        return [id_ for id_, _ in there], vectors.reshape(len(there), -1)
+    def matches(
+        self, query: str, limit: int | None, *, side: Side | None = None, count: int | None = None
+    ) -> KeywordMatches:
+        """The rows that have words of the query, and what the scores of all rows are like.
+
+        Args:
+            query: What a user typed; see `keyword.terms_of`.
+            limit: How many rows; `None` for all of them.
+            side: Only rows of this side are wanted.
+            count: The collection's number of rows, if it was just asked for.
+        """
+        self.current(count)
+
+        def search(file: LedgerFile) -> KeywordMatches:
+            with file.snapshot() as run:
+                worded = state_of(file).worded
+                scored = KeywordIndex(run).search(query, sum(worded))
+                return matches_of(run, scored, worded, limit, side)
+
+        return self._run(search)
 
     def children(self, parents: Sequence[str]) -> dict[str, list[str]]:
         """The ids of the windows of each of these rows, of those that have any.
@@ -307,14 +302,14 @@ class Ledger:
         itself: a single write shall not pay for that.
         """
         collection = self._collection()
-        state = self._run(_state)
+        state = self._run(state_of)
         if state.is_pending:
             self._repair()
-            state = self._run(_state)
+            state = self._run(state_of)
         is_current = sum(state.counts) == collection.count()
         found: dict[str, list[str]] = {}
-        for page in _pages(list(dict.fromkeys(parents)), _PAGE):
-            pairs = self._run(_windows, page) if is_current else _windows_in(collection, page)
+        for page in pages(list(dict.fromkeys(parents)), PAGE):
+            pairs = self._run(windows_of, page) if is_current else windows_in(collection, page)
             for parent, id_ in pairs:
                 found.setdefault(parent, []).append(id_)
         return found
@@ -383,154 +378,3 @@ class Ledger:
         self._file = None
         self._samples.clear()
         self._never_equal = None
-
-
-# --- rows ---------------------------------------------------------------------------------------------------
-
-
-def side_of_row(metadata: Mapping[str, Any] | None) -> Side:
-    """Which encoder made a row's vector; whatever other programs wrote into its metadata is no error."""
-    try:
-        return side_of(modality_of(metadata))
-    except ValueError:
-        return "text"
-
-
-def draw_of(id_: str) -> int:
-    """A number from 0 to 2^63 - 1 that is as good as random, and always the same for an id."""
-    return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest()) >> 1
-
-
-def _parent_of(metadata: Mapping[str, Any] | None) -> str | None:
-    """The row that a window is part of; documents may have a `parent_id` for reasons of their own."""
-    metadata = metadata or {}
-    parent = metadata.get(PARENT_ID)
-    return str(parent) if parent is not None and metadata.get(WINDOW) is True else None
-
-
-def _rows(collection: Collection, ids: list[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Text and metadata of those ids that the collection has."""
-    with reading(collection.name):
-        found: Any = collection.get(ids=ids, include=["documents", "metadatas"])
-    columns = (found["ids"], found["documents"] or (), found["metadatas"] or ())
-    return {id_: (text or "", metadata or {}) for id_, text, metadata in zip(*columns, strict=True)}
-
-
-def _replace(
-    run: sqlite3.Connection, ids: Sequence[str], found: Mapping[str, tuple[str, Mapping[str, Any]]]
-) -> None:
-    """Put `found` in the place of whatever was entered for `ids`."""
-    known = _known(run, ids)
-    before = _widest_draw(run)
-    run.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in known.values()])
-    (last,) = run.execute("SELECT max(number) FROM rows").fetchone()
-    free = counter(max(((last or 0) >> 1) + 1, max(known.values(), default=0) + 2 >> 1))
-    entered = []
-    for id_, (_text, metadata) in found.items():
-        side = SIDES.index(side_of_row(metadata))
-        number = known.get(id_)
-        if number is None or number & 1 != side:
-            number = next(free) << 1 | side
-        entered.append((number, id_, side, draw_of(id_), _parent_of(metadata), 0))
-    run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", entered)
-    reach = max(before, _widest_draw(run))
-    if any(draw_of(id_) <= reach for id_ in {*known, *found}):
-        run.execute("UPDATE sides SET changes = changes + 1")
-
-
-def _known(run: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Numbers of those ids that are entered."""
-    found: dict[str, int] = {}
-    for page in _pages(ids, _PAGE):
-        found.update(run.execute(f"SELECT id, number FROM rows WHERE id IN ({_places(page)})", page))  # noqa: S608
-    return found
-
-
-def _known_in(file: LedgerFile, ids: Sequence[str]) -> dict[str, int]:
-    return _known(file.connection, ids)
-
-
-def _numbered_after(file: LedgerFile, number: int) -> list[tuple[int, str]]:
-    query = "SELECT number, id FROM rows WHERE number > ? ORDER BY number LIMIT ?"
-    return file.connection.execute(query, (number, _PAGE)).fetchall()
-
-
-def _widest_draw(run: sqlite3.Connection) -> int:
-    """The draw up to which rows are in a sample."""
-    query = "SELECT draw FROM rows WHERE side = ? ORDER BY draw, id LIMIT 1 OFFSET ?"
-    last = [run.execute(query, (side, SAMPLE_SIZE - 1)).fetchone() for side in range(len(SIDES))]
-    return max(draw[0] if draw else 2**63 - 1 for draw in last)
-
-
-def _state(file: LedgerFile) -> _State:
-    run = file.connection
-    text, image = run.execute("SELECT count, worded, changes FROM sides ORDER BY side").fetchall()
-    counts, worded, changes = zip(text, image, strict=True)
-    return _State(
-        counts, worded, changes, run.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None
-    )
-
-
-def _windows(file: LedgerFile, parents: Sequence[str]) -> list[tuple[str, str]]:
-    query = f"SELECT parent, id FROM rows WHERE parent IN ({_places(parents)}) ORDER BY number"  # noqa: S608
-    return file.connection.execute(query, parents).fetchall()
-
-
-def _windows_in(collection: Collection, parents: Sequence[str]) -> list[tuple[str, str]]:
-    condition: Any = {"$and": [{WINDOW: True}, {PARENT_ID: {"$in": list(parents)}}]}
-    with reading(collection.name):
-        found: Any = collection.get(where=condition, include=["metadatas"])
-    columns = (found["metadatas"] or (), found["ids"])
-    return [(str(metadata[PARENT_ID]), id_) for metadata, id_ in zip(*columns, strict=True)]
-
-
-def _listed(collection: Collection) -> Iterator[list[str]]:
-    for start in counter(0, _LISTED_PAGE):
-        with reading(collection.name):
-            ids = collection.get(limit=_LISTED_PAGE, offset=start, include=[])["ids"]
-        if ids:
-            yield ids
-        if len(ids) < _LISTED_PAGE:
-            return
-
-
-# --- samples ------------------------------------------------------------------------------------------------
-
-
-def _smallest_draws(run: sqlite3.Connection, side: int) -> list[tuple[int, str, bytes | None]]:
-    query = (
-        "SELECT rows.number, id, vector FROM rows LEFT JOIN vectors USING (number)"
-        " WHERE side = ? ORDER BY draw, id LIMIT ?"
-    )
-    return run.execute(query, (side, SAMPLE_SIZE)).fetchall()
-
-
-def _fetch_vectors(
-    run: sqlite3.Connection, collection: Collection, drawn: Sequence[tuple[int, str, bytes | None]]
-) -> None:
-    numbers = {id_: number for number, id_, vector in drawn if vector is None}
-    for page in _pages(list(numbers), _PAGE):
-        with reading(collection.name):
-            found: Any = collection.get(ids=list(page), include=["embeddings"])
-        vectors = zip(found["ids"], found["embeddings"], strict=True)
-        run.executemany(
-            "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-            [(numbers[id_], np.asarray(vector, dtype="<f4").tobytes()) for id_, vector in vectors],
-        )
-
-
-def _drop_vectors_but(
-    run: sqlite3.Connection, side: int, drawn: Sequence[tuple[int, str, bytes | None]]
-) -> None:
-    """Drop vectors of rows that others have pushed out of the sample."""
-    stored = run.execute("SELECT number FROM vectors WHERE number & 1 = ?", (side,))
-    gone = {number for (number,) in stored} - {number for number, _, _ in drawn}
-    run.executemany("DELETE FROM vectors WHERE number = ?", [(number,) for number in gone])
-
-
-def _pages(items: Sequence[_T], size: int) -> Iterable[Sequence[_T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _places(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from langchain_mmrag._store.writers import Writer
+from langchain_mmrag.keyword import KeywordIndex
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 1
+VERSION: Final = 2
 _PATIENCE_S: Final = 60.0
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
@@ -94,6 +95,7 @@ class LedgerFile:
                 run(f'DROP TABLE IF EXISTS "{name}"')
             for statement in _statements(_TABLES):
                 run(statement)
+            KeywordIndex(self.connection).create()
             run(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
@@ -108,6 +110,16 @@ class LedgerFile:
                 self.connection.execute("ROLLBACK")
             raise
         self.connection.execute("COMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Several readings of one state, whatever others write meanwhile."""
+        self.connection.execute("BEGIN")
+        try:
+            yield self.connection
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
 
     def writer(self) -> Writer:
         """Who writes here; from the first call on others can see that it lives."""

@@ -13,12 +13,12 @@ PACKAGE = Path(langchain_mmrag.__file__).parent
 LAYERS = [
     {"errors", "types"},
     {"_extras", "media"},
-    {"embeddings", "document_loaders", "quotes", "queries", "ranking", "_pieces", "text_splitters"},
+    {"embeddings", "document_loaders", "quotes", "queries", "ranking", "keyword", "_pieces", "text_splitters"},
     {"prompts", "zero_shot", "_record", "_store", "vectorstores"},
     {"retrievers"},
     {"chains", "tools"},
-    {"display", "indexing", "training"},
-    {"demo", "cli", "__main__", "_asking", "_console", "_opening"},
+    {"display", "indexing", "training", "evaluation"},
+    {"demo", "cli", "__main__", "_asking", "_console", "_evaluating", "_opening", "_options"},
 ]
 """A module may import from its own layer and from those above it."""
 

@@ -1,0 +1,270 @@
+"""The rows of a ledger: what is read from the collection, entered for it, and asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count as counter
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_mmrag._store.chroma import reading, side_of
+from langchain_mmrag._store.ledger_file import LedgerFile
+from langchain_mmrag.keyword import KeywordIndex, KeywordMatch, KeywordMatches, Scored, words_of
+from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side
+from langchain_mmrag.types import PARENT_ID, WINDOW, modality_of
+
+if TYPE_CHECKING:
+    from chromadb import Collection
+
+_T = TypeVar("_T")
+
+PAGE: Final = 1000
+_LISTED_PAGE: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of one side's rows, each as likely to be among them as any other.
+
+    Attributes:
+        count: Number of rows the side has.
+        ids: Of the rows in the sample.
+        vectors: Theirs, as they are stored [n, d].
+    """
+
+    count: int
+    ids: list[str]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a ledger says of itself, both sides in the order of `SIDES`.
+
+    Attributes:
+        counts: Numbers of rows.
+        worded: Numbers of rows that have words.
+        changes: How often the samples have changed.
+        is_pending: Whether any row is marked as being written.
+    """
+
+    counts: tuple[int, int]
+    worded: tuple[int, int]
+    changes: tuple[int, int]
+    is_pending: bool
+
+
+def side_of_row(metadata: Mapping[str, Any] | None) -> Side:
+    """Which encoder made a row's vector; whatever other programs wrote into its metadata is no error."""
+    try:
+        return side_of(modality_of(metadata))
+    except ValueError:
+        return "text"
+
+
+def draw_of(id_: str) -> int:
+    """A number from 0 to 2^63 - 1 that is as good as random, and always the same for an id."""
+    return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest()) >> 1
+
+
+def _parent_of(metadata: Mapping[str, Any] | None) -> str | None:
+    """The row that a window is part of; documents may have a `parent_id` for reasons of their own."""
+    metadata = metadata or {}
+    parent = metadata.get(PARENT_ID)
+    return str(parent) if parent is not None and metadata.get(WINDOW) is True else None
+
+
+def rows_of(collection: Collection, ids: list[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Text and metadata of those ids that the collection has."""
+    with reading(collection.name):
+        found: Any = collection.get(ids=ids, include=["documents", "metadatas"])
+    columns = (found["ids"], found["documents"] or (), found["metadatas"] or ())
+    return {id_: (text or "", metadata or {}) for id_, text, metadata in zip(*columns, strict=True)}
+
+
+def replace_rows(
+    run: sqlite3.Connection, ids: Sequence[str], found: Mapping[str, tuple[str, Mapping[str, Any]]]
+) -> None:
+    """Put `found` in the place of whatever was entered for `ids`."""
+    known = _known(run, ids)
+    before = _widest_draw(run)
+    run.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in known.values()])
+    index = KeywordIndex(run)
+    index.remove(known.values())
+    (last,) = run.execute("SELECT max(number) FROM rows").fetchone()
+    free = counter(max(((last or 0) >> 1) + 1, max(known.values(), default=0) + 2 >> 1))
+    entered, worded = [], []
+    for id_, (text, metadata) in found.items():
+        side = SIDES.index(side_of_row(metadata))
+        number = known.get(id_)
+        if number is None or number & 1 != side:
+            number = next(free) << 1 | side
+        parent = _parent_of(metadata)
+        # A window's words are those of the row it is a part of.
+        words = words_of(text, metadata) if parent is None else None
+        if words is not None:
+            worded.append((number, words))
+        entered.append((number, id_, side, draw_of(id_), parent, words is not None))
+    run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", entered)
+    index.put(worded)
+    reach = max(before, _widest_draw(run))
+    if any(draw_of(id_) <= reach for id_ in {*known, *found}):
+        run.execute("UPDATE sides SET changes = changes + 1")
+
+
+def _known(run: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Numbers of those ids that are entered."""
+    found: dict[str, int] = {}
+    for page in pages(ids, PAGE):
+        found.update(run.execute(f"SELECT id, number FROM rows WHERE id IN ({_places(page)})", page))  # noqa: S608
+    return found
+
+
+def known_in(file: LedgerFile, ids: Sequence[str]) -> dict[str, int]:
+    """Numbers of those ids that are entered."""
+    return _known(file.connection, ids)
+
+
+def numbered_after(file: LedgerFile, number: int) -> list[tuple[int, str]]:
+    """The next page of rows, with their numbers."""
+    query = "SELECT number, id FROM rows WHERE number > ? ORDER BY number LIMIT ?"
+    return file.connection.execute(query, (number, PAGE)).fetchall()
+
+
+def _widest_draw(run: sqlite3.Connection) -> int:
+    """The draw up to which rows are in a sample."""
+    query = "SELECT draw FROM rows WHERE side = ? ORDER BY draw, id LIMIT 1 OFFSET ?"
+    last = [run.execute(query, (side, SAMPLE_SIZE - 1)).fetchone() for side in range(len(SIDES))]
+    return max(draw[0] if draw else 2**63 - 1 for draw in last)
+
+
+def state_of(file: LedgerFile) -> State:
+    """What a ledger says of itself."""
+    run = file.connection
+    text, image = run.execute("SELECT count, worded, changes FROM sides ORDER BY side").fetchall()
+    counts, worded, changes = zip(text, image, strict=True)
+    return State(counts, worded, changes, run.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None)
+
+
+def windows_of(file: LedgerFile, parents: Sequence[str]) -> list[tuple[str, str]]:
+    """Parent and id of the windows of a page of parents."""
+    query = f"SELECT parent, id FROM rows WHERE parent IN ({_places(parents)}) ORDER BY number"  # noqa: S608
+    return file.connection.execute(query, parents).fetchall()
+
+
+def windows_in(collection: Collection, parents: Sequence[str]) -> list[tuple[str, str]]:
+    """The same from the collection itself, which has to look at all of its metadata."""
+    condition: Any = {"$and": [{WINDOW: True}, {PARENT_ID: {"$in": list(parents)}}]}
+    with reading(collection.name):
+        found: Any = collection.get(where=condition, include=["metadatas"])
+    columns = (found["metadatas"] or (), found["ids"])
+    return [(str(metadata[PARENT_ID]), id_) for metadata, id_ in zip(*columns, strict=True)]
+
+
+def listed_ids(collection: Collection) -> Iterator[list[str]]:
+    """All ids of a collection, page by page."""
+    for start in counter(0, _LISTED_PAGE):
+        with reading(collection.name):
+            ids = collection.get(limit=_LISTED_PAGE, offset=start, include=[])["ids"]
+        if ids:
+            yield ids
+        if len(ids) < _LISTED_PAGE:
+            return
+
+
+# --- samples ------------------------------------------------------------------------------------------------
+
+
+def drawn(file: LedgerFile, collection: Collection, side: int) -> tuple[list[str], NDArray[np.float32]]:
+    """The rows in the sample of a side: ids and vectors [n, d], fetched if they are not kept yet."""
+    found = _smallest_draws(file.connection, side)
+    if any(vector is None for _, _, vector in found):
+        # Fetched within the transaction, as rows are: an older vector never stands for a newer one.
+        with file.transaction() as run:
+            _fetch_vectors(run, collection, _smallest_draws(run, side))
+            found = _smallest_draws(run, side)
+            _drop_vectors_but(run, side, found)
+    there = [(id_, vector) for _, id_, vector in found if vector is not None]
+    if not there:
+        return [], np.empty((0, 0), dtype=np.float32)
+    vectors = np.frombuffer(b"".join(vector for _, vector in there), dtype="<f4")
+    return [id_ for id_, _ in there], vectors.reshape(len(there), -1)
+
+
+def _smallest_draws(run: sqlite3.Connection, side: int) -> list[tuple[int, str, bytes | None]]:
+    query = (
+        "SELECT rows.number, id, vector FROM rows LEFT JOIN vectors USING (number)"
+        " WHERE side = ? ORDER BY draw, id LIMIT ?"
+    )
+    return run.execute(query, (side, SAMPLE_SIZE)).fetchall()
+
+
+def _fetch_vectors(
+    run: sqlite3.Connection, collection: Collection, drawn: Sequence[tuple[int, str, bytes | None]]
+) -> None:
+    numbers = {id_: number for number, id_, vector in drawn if vector is None}
+    for page in pages(list(numbers), PAGE):
+        with reading(collection.name):
+            found: Any = collection.get(ids=list(page), include=["embeddings"])
+        vectors = zip(found["ids"], found["embeddings"], strict=True)
+        run.executemany(
+            "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+            [(numbers[id_], np.asarray(vector, dtype="<f4").tobytes()) for id_, vector in vectors],
+        )
+
+
+def _drop_vectors_but(
+    run: sqlite3.Connection, side: int, drawn: Sequence[tuple[int, str, bytes | None]]
+) -> None:
+    """Drop vectors of rows that others have pushed out of the sample."""
+    stored = run.execute("SELECT number FROM vectors WHERE number & 1 = ?", (side,))
+    gone = {number for (number,) in stored} - {number for number, _, _ in drawn}
+    run.executemany("DELETE FROM vectors WHERE number = ?", [(number,) for number in gone])
+
+
+# --- matches ------------------------------------------------------------------------------------------------
+
+
+def matches_of(
+    run: sqlite3.Connection, scored: Scored, worded: tuple[int, int], limit: int | None, side: Side | None
+) -> KeywordMatches:
+    """The best of the rows that were found, and what the scores of all are like."""
+    mean: dict[Side, float] = {}
+    std: dict[Side, float] = {}
+    sides = scored.numbers & 1
+    for place, name in enumerate(SIDES):
+        scores, population = scored.scores[sides == place], max(worded[place], 1)
+        mean[name] = float(scores.sum()) * scored.each / population
+        others = population - scored.each * len(scores)
+        squares = scored.each * float(np.square(scores - mean[name]).sum()) + others * mean[name] ** 2
+        std[name] = max(squares / population, 0.0) ** 0.5
+    order = np.argsort(-scored.scores, kind="stable")
+    if side is not None:
+        order = order[sides[order] == SIDES.index(side)]
+    order = order[:limit]
+    numbers = scored.numbers[order].tolist()
+    ids = _ids(run, numbers)
+    columns = zip(numbers, scored.scores[order].tolist(), scored.coverage[order].tolist(), strict=True)
+    matches = [KeywordMatch(ids[n], SIDES[n & 1], score, coverage) for n, score, coverage in columns]
+    return KeywordMatches(matches, mean, std, dict(zip(SIDES, worded, strict=True)))
+
+
+def _ids(run: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for page in pages(numbers, PAGE):
+        found.update(run.execute(f"SELECT number, id FROM rows WHERE number IN ({_places(page)})", page))  # noqa: S608
+    return found
+
+
+def pages(items: Sequence[_T], size: int) -> Iterable[Sequence[_T]]:
+    """Parts of a sequence."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _places(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
