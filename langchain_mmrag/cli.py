@@ -13,6 +13,7 @@ import typer
 
 from langchain_mmrag import _console as console
 from langchain_mmrag._asking import Asking, takes_asking
+from langchain_mmrag._evaluating import evaluate
 from langchain_mmrag._opening import (
     DEFAULT_COLLECTION,
     DEFAULT_FOLDER,
@@ -21,6 +22,7 @@ from langchain_mmrag._opening import (
     open_collection,
     remember_model,
 )
+from langchain_mmrag._options import Checkpoint, Collection, Json, Model, Store, named_model
 from langchain_mmrag.errors import LoadError, MMRAGError, ModelUnavailableError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -40,22 +42,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Store = Annotated[Path, typer.Option("--store", help="Folder the collection lies in.")]
-Collection = Annotated[str, typer.Option("--collection", help="Name of the collection.")]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help=f"OpenCLIP model, or mmrag-tiny for the embedded one. Default: what the collection was made "
-        f"with, else {DEFAULT_MODEL}.",
-    ),
-]
 Classifier = Annotated[
     str,
     typer.Option("--model", help="OpenCLIP model, or mmrag-tiny for the embedded one."),
 ]
-Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Tag or file of the model's weights.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write the hits as an HTML page.")]
 
 
@@ -114,7 +104,7 @@ def index(
     if not any(path.exists() for path in paths):  # before a model is fetched for nothing
         msg = f"there is no file or folder {paths[0]}"
         raise LoadError(msg)
-    opened = open_collection(store, collection, model=_model(model, checkpoint), create=True)
+    opened = open_collection(store, collection, model=named_model(model, checkpoint), create=True)
     try:
         with console.progress("Indexing") as on_progress:
             report = index_paths(opened, paths, on_progress=on_progress)
@@ -149,7 +139,7 @@ def search(
     The number of a hit says how far it stands out among hits of its kind.
     """
     query = asking.query(text)
-    opened = open_collection(store, collection, model=_model(model, checkpoint))
+    opened = open_collection(store, collection, model=named_model(model, checkpoint))
     hits = opened.search_ranked(query, **asking.options())
     if as_json:
         _print_json({**asking.row(text), "hits": console.hit_rows(hits)})
@@ -184,7 +174,7 @@ def ask(
 
     query = asking.query(question)
     chat = None if llm is None else _chat_model(llm)
-    opened = open_collection(store, collection, model=_model(model, checkpoint))
+    opened = open_collection(store, collection, model=named_model(model, checkpoint))
     hits = opened.search_ranked(query, **asking.options())  # here, as a chain does not tell the scores
     documents = [document for document, _ in hits]
     found = RunnableLambda[Any, list[Any]](lambda _query: documents)
@@ -238,10 +228,7 @@ def classify(
         raise typer.Exit(1)
 
 
-def _model(name: str | None, checkpoint: str | None) -> ModelName | None:
-    if name is None and checkpoint is not None:
-        _misused("--checkpoint", "name the model too, with --model")
-    return None if name is None else ModelName(name, checkpoint)
+app.command(name="eval")(evaluate)
 
 
 def _chat_model(name: str) -> BaseChatModel:

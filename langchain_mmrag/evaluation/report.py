@@ -1,0 +1,208 @@
+"""What came out, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from langchain_mmrag.evaluation.statistics import Difference, Score
+
+ALL: Final = ("all", "all")
+"""Query and target of the row over everything."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Scores of the queries of one modality, as far as documents of one modality answer them.
+
+    Attributes:
+        query: Modality of the queries, or `all`.
+        target: Modality of the relevant documents, or `all`.
+        queries: How many queries.
+        scores: By name of the measure.
+    """
+
+    query: str
+    target: str
+    queries: int
+    scores: Mapping[str, Score]
+
+    @property
+    def name(self) -> str:
+        """Such as `text → image`."""
+        return "all" if (self.query, self.target) == ALL else f"{self.query} → {self.target}"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a query took: half of them less than `p50`, nine in ten less than `p90`."""
+
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one retriever reached.
+
+    Attributes:
+        cells: Over all queries first, then by query modality and target modality.
+        mix: Share of each modality among all documents in the first k.
+        latency: Of its queries.
+    """
+
+    cells: Sequence[Cell]
+    mix: Mapping[str, float]
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure of two runs in one cell."""
+
+    run: str
+    baseline: str
+    query: str
+    target: str
+    measure: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures someone else has published on the same questions.
+
+    Attributes:
+        name: Model and set.
+        source: Where they stand.
+        query: Modality of the queries.
+        target: Modality of the documents.
+        scores: By name of the measure.
+    """
+
+    name: str
+    source: str
+    query: str
+    target: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything measured in one go.
+
+    Attributes:
+        dataset: Its name.
+        queries: How many were asked.
+        measures: The measures, the most important first.
+        runs: By name of the retriever; the first is what the others are compared with.
+        comparisons: Of the others with the first.
+        settings: `k`, seeds, and the number of documents of each modality.
+        published: Figures to stand beside.
+    """
+
+    dataset: str
+    queries: int
+    measures: Sequence[str]
+    runs: Mapping[str, Run]
+    comparisons: Sequence[Comparison]
+    settings: Mapping[str, Any]
+    published: Sequence[Published] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in plain types, ready for JSON."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def score(self, run: str, measure: str, query: str = "all", target: str = "all") -> Score:
+        """One score.
+
+        Raises:
+            KeyError: If there is none such.
+        """
+        for cell in self.runs[run].cells:
+            if (cell.query, cell.target) == (query, target):
+                return cell.scores[measure]
+        raise KeyError((query, target))
+
+    def to_markdown(self) -> str:
+        """The scores as one table, and under it, of several runs, how they compare."""
+        return "\n\n".join(part for part in (self._heading(), self._scores(), self._compared()) if part)
+
+    def plot(self, path: Any) -> None:
+        """Write a picture of the first measure and of the modality mix; the ending says the format.
+
+        Raises:
+            MissingDependencyError: If matplotlib is not installed.
+            OSError: If the file cannot be written.
+        """
+        from langchain_mmrag.evaluation.plot import plot_report
+
+        plot_report(self, path)
+
+    def _heading(self) -> str:
+        documents = ", ".join(f"{count} {kind}" for kind, count in self.settings["documents"].items())
+        return f"{self.dataset}: {self.queries} queries, documents: {documents}"
+
+    def _scores(self) -> str:
+        first, *others = self.measures
+        kinds = list(dict.fromkeys(kind for run in self.runs.values() for kind in run.mix))
+        k = self.settings["k"]
+        mix = [f"{kind} in top {k}" for kind in kinds] if len(kinds) > 1 else []
+        header = ["run", "query → target", "queries", f"{first} [95 %]", *others, *mix, "p50 ms", "p90 ms"]
+        rows = []
+        for name, run in self.runs.items():
+            last = ["" for _ in (*mix, "p50", "p90")]
+            own = [*(f"{run.mix.get(kind, 0):.0%}" for kind in kinds if mix), *_times(run.latency)]
+            for cell in run.cells:
+                figures = [_score(cell.scores[first]), *(f"{cell.scores[m].mean:.3f}" for m in others)]
+                whole = (cell.query, cell.target) == ALL
+                rows.append([name, cell.name, str(cell.queries), *figures, *(own if whole else last)])
+        for each in self.published:
+            figures = [f"{each.scores[m]:.3f}" if m in each.scores else "" for m in self.measures]
+            rows.append(
+                [each.name, f"{each.query} → {each.target}", each.source, *figures, *("" for _ in last)]
+            )
+        return table(header, rows)
+
+    def _compared(self) -> str:
+        shown = [each for each in self.comparisons if each.measure == self.measures[0]]
+        if not shown:
+            return ""
+        header = ["compared", "query → target", f"difference in {self.measures[0]} [95 %]", "p"]
+        rows = []
+        for each in shown:
+            d = each.difference
+            cell = Cell(each.query, each.target, 0, {})
+            apart = _score(Score(d.mean, d.low, d.high), sign="+")
+            rows.append([f"{each.run} - {each.baseline}", cell.name, apart, _p(d.p)])
+        return table(header, rows)
+
+
+def _times(latency: Latency) -> list[str]:
+    return [f"{latency.p50:.1f}", f"{latency.p90:.1f}"]
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"  # noqa: PLR2004 - the digits shown
+
+
+def _score(value: Score, sign: str = "") -> str:
+    shown = f"{value.mean:{sign}.3f}"
+    return shown if value.low is None else f"{shown} [{value.low:{sign}.3f}, {value.high:{sign}.3f}]"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown that also lines up when it is printed."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in escaped) for column in range(len(header))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in escaped
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
