@@ -6,7 +6,7 @@ import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_text_splitters import TextSplitter
@@ -17,7 +17,8 @@ from langchain_mmrag.types import modality_of
 
 Span: TypeAlias = tuple[int, int]
 
-_OVERLAP: Final = 0.15
+_WORDS_REPEATED: Final = 0.15
+_SENTENCES_REPEATED: Final = 1 / 3
 _SMALLEST_ROOM: Final = 4  # tokens: what one character may take
 _FINER: Final = (4, 1, 0)  # characters of the parts of a piece that has too many tokens
 _MOST_KNOWN: Final = 50_000  # pieces whose tokens are remembered
@@ -28,8 +29,9 @@ class CLIPTextSplitter(TextSplitter):
 
     CLIP reads 77 tokens and leaves out the rest. A window ends with a paragraph, if that fills half of it, or
     with a sentence, a clause, a word, in this order; inside a word only where the word is longer than a
-    window. No sentence that fits into a window is cut. After a cut within a paragraph the next window begins
-    with the last sentence of the one before, if that is short, else with its last words.
+    window. No sentence that fits into a window is cut. Within a paragraph a window repeats the last short
+    sentences of the one before, after a cut inside a sentence the last words; it never begins with the rest
+    of a sentence that was whole, as the first words of a window count most in its vector.
 
     Windows come in the order of the text and leave out nothing but white space between them; a blank text has
     none. Scripts without spaces are cut at their own marks, then between characters; accents stay with their
@@ -38,7 +40,8 @@ class CLIPTextSplitter(TextSplitter):
     Args:
         embedding: Counts the tokens, and says how many it reads.
         chunk_size: Tokens of a window, special ones counted; by default all that the embedding reads.
-        chunk_overlap: At most so many tokens are repeated in the next window; by default 15 % of a window.
+        chunk_overlap: At most so many tokens are repeated in the next window; by default those of whole
+            sentences in a third of a window, or of words in 15 %.
         length_function: Counts tokens in place of an embedding; goes with `chunk_size`.
         add_start_index: Put each window's place in the text into `metadata["start_index"]`.
 
@@ -72,7 +75,8 @@ class CLIPTextSplitter(TextSplitter):
         if self._room < _SMALLEST_ROOM:
             msg = f"chunk_size={size} leaves no room for text: use at least {specials + _SMALLEST_ROOM}"
             raise ValueError(msg)
-        overlap = round(_OVERLAP * self._room) if chunk_overlap is None else chunk_overlap
+        given = chunk_overlap is not None
+        overlap = round(_WORDS_REPEATED * self._room) if chunk_overlap is None else chunk_overlap
         if overlap > self._room // 2:
             msg = f"chunk_overlap={overlap} is more than half of a window: use at most {self._room // 2}"
             raise ValueError(msg)
@@ -82,6 +86,7 @@ class CLIPTextSplitter(TextSplitter):
             length_function=self._count,
             add_start_index=add_start_index,
         )
+        self._repeat = overlap if given else round(_SENTENCES_REPEATED * self._room)
         self._specials = specials
         self._known: dict[str, int] = {}
 
@@ -90,8 +95,8 @@ class CLIPTextSplitter(TextSplitter):
         if not isinstance(text, str):
             msg = f"expected a text, not {type(text).__name__}"  # type: ignore[unreachable]
             raise TypeError(msg)
-        measured = self._measured(text)
-        return list(_Plan(text, measured, self._room, self._chunk_overlap, self._too_many).spans())
+        sizes = _Sizes(self._room, self._repeat, self._chunk_overlap)
+        return list(_Plan(text, self._measured(text), sizes, self._too_many).spans())
 
     def split_text(self, text: str) -> list[str]:
         """The windows of a text, in its order."""
@@ -164,14 +169,21 @@ class CLIPTextSplitter(TextSplitter):
         return self._embedding.token_counts(words) if words else []
 
 
+class _Sizes(NamedTuple):
+    """In tokens: of a window, of whole sentences that may be repeated, of words that may be."""
+
+    room: int
+    sentences: int
+    words: int
+
+
 class _Plan:
     """Where to cut one text.
 
     Args:
         text: The text.
         measured: Its pieces and their tokens, which add up but for little.
-        room: Tokens of a window.
-        overlap: Tokens that may be repeated.
+        sizes: Of windows and of what is repeated.
         too_many: By how many tokens a window really is too long.
     """
 
@@ -179,15 +191,14 @@ class _Plan:
         self,
         text: str,
         measured: Sequence[tuple[Piece, int]],
-        room: int,
-        overlap: int,
+        sizes: _Sizes,
         too_many: Callable[[str], int],
     ) -> None:
         self.text = text
         self.pieces = [piece for piece, _ in measured]
         self.sums = [0, *accumulate(tokens for _, tokens in measured)]
-        self.room = room
-        self.overlap = overlap
+        self.sizes = sizes
+        self.room = sizes.room
         self.too_many = too_many
 
     def spans(self) -> Iterator[Span]:
@@ -242,18 +253,20 @@ class _Plan:
 
     def _next_start(self, first: int, last: int) -> int:
         """The piece the next window begins with: some way back, unless a paragraph ended."""
-        if self.pieces[last - 1].after == Boundary.PARAGRAPH:
+        cut_at = self.pieces[last - 1].after
+        if cut_at == Boundary.PARAGRAPH:
             return last
+        whole = cut_at == Boundary.SENTENCE
         ahead = self.sums[self._end(Boundary.SENTENCE, last)] - self.sums[last]
-        spare = self.room - ahead if ahead <= self.room else self.overlap
-        back = self.sums[last] - min(self.overlap, spare)
-        earliest = max(bisect_left(self.sums, back), first + 1)
-        for level in (Boundary.SENTENCE, Boundary.CLAUSE, Boundary.WORD):
+        spare = self.room - ahead if ahead <= self.room else self.room
+        repeated = min(self.sizes.sentences if whole else self.sizes.words, spare)
+        earliest = max(bisect_left(self.sums, self.sums[last] - repeated), first + 1)
+        for level in (Boundary.SENTENCE,) if whole else (Boundary.SENTENCE, Boundary.CLAUSE, Boundary.WORD):
             for at in range(earliest, last):
                 if self.pieces[at - 1].after >= level:
                     return at
         # Inside a word: of a word that goes on, and of scripts without spaces.
-        return earliest if self.pieces[last - 1].after == Boundary.INSIDE_WORD else last
+        return earliest if cut_at == Boundary.INSIDE_WORD else last
 
     def _span(self, first: int, last: int) -> Span:
         return self.pieces[first].start, self.pieces[last - 1].end
