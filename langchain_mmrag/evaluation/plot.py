@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_mmrag._extras import require
 from langchain_mmrag.errors import DatasetError
 from langchain_mmrag.evaluation.metrics import EXTRA
+from langchain_mmrag.evaluation.report import ALL
 
 if TYPE_CHECKING:
     from langchain_mmrag.evaluation.report import Report
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind readers tell apart
 _COLORS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _DPI: Final = 150
+_MIX: Final = 4.5
+_GREYS: Final = ("#4D5963", "#C3CAD0", "#8C9AA5", "#E3E7EA", "#2B3238")
 _BARS: Final = 0.8
 
 
@@ -30,10 +33,11 @@ def plot_report(report: Report, path: Any) -> None:
         OSError: If the file cannot be written.
     """
     figures = require("matplotlib.figure", extra=EXTRA)
-    cells = next(iter(report.runs.values())).cells
-    width = max(7.0, 1.2 + 0.45 * len(cells) * len(report.runs)) + 3.5
-    figure = figures.Figure(figsize=(width, 4.2), layout="constrained")
-    scores, mix = figure.subplots(1, 2, width_ratios=(width - 3.5, 3.5))
+    first = next(iter(report.runs.values()))
+    width = max(6.0, 1.2 + 0.45 * len(first.cells) * len(report.runs))
+    height = max(4.2, 1.4 + 0.28 * len(first.mix) * len(report.runs))
+    figure = figures.Figure(figsize=(width + _MIX, height), layout="constrained")
+    scores, mix = figure.subplots(1, 2, width_ratios=(width, _MIX))
     _draw_scores(scores, report)
     _draw_mix(mix, report)
     figure.suptitle(f"{report.dataset}, {report.queries} queries", fontsize=11)
@@ -52,7 +56,7 @@ def _draw_scores(axes: Any, report: Report) -> None:
         across = [column + (place - (len(report.runs) - 1) / 2) * bar for column in range(len(found))]
         below = [0.0 if s.low is None else max(0.0, s.mean - s.low) for s in found]
         above = [0.0 if s.high is None else max(0.0, s.high - s.mean) for s in found]
-        axes.bar(
+        bars = axes.bar(
             across,
             [s.mean for s in found],
             bar * 0.92,
@@ -61,9 +65,10 @@ def _draw_scores(axes: Any, report: Report) -> None:
             yerr=[below, above],
             error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#333333"},
         )
+        axes.bar_label(bars, [f"{s.mean:.2f}" for s in found], padding=2, fontsize=7)
     cells = next(iter(report.runs.values())).cells
     axes.set_xticks(range(len(cells)), [f"{cell.name}\n({cell.queries})" for cell in cells])
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.05)
     axes.set_ylabel(f"{measure}, 95 % interval")
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -74,17 +79,20 @@ def _draw_scores(axes: Any, report: Report) -> None:
 def _draw_mix(axes: Any, report: Report) -> None:
     counts = report.settings["documents"]
     total = sum(counts.values())
-    rows = {name: run.mix for name, run in report.runs.items()}
+    rows = {
+        f"{name}, {kind} query": mix
+        for name, run in report.runs.items()
+        for kind, mix in run.mix.items()
+        if kind != ALL[0]
+    }
     rows["collection"] = {kind: count / total for kind, count in counts.items()}
     kinds = sorted({kind for mix in rows.values() for kind in mix})
     left = [0.0] * len(rows)
     for place, kind in enumerate(kinds):
         shares = [mix.get(kind, 0.0) for mix in rows.values()]
-        axes.barh(
-            range(len(rows)), shares, 0.6, left=left, label=kind, color=_COLORS[-1 - place % len(_COLORS)]
-        )
+        axes.barh(range(len(rows)), shares, 0.7, left=left, label=kind, color=_GREYS[place % len(_GREYS)])
         left = [start + share for start, share in zip(left, shares, strict=True)]
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"share of the first {report.settings['k']}")

@@ -49,12 +49,12 @@ class Run:
 
     Attributes:
         cells: Over all queries first, then by query modality and target modality.
-        mix: Share of each modality among all documents in the first k.
+        mix: For `all` queries and for those of each modality, the share of each modality in the first k.
         latency: Of its queries.
     """
 
     cells: Sequence[Cell]
-    mix: Mapping[str, float]
+    mix: Mapping[str, Mapping[str, float]]
     latency: Latency
 
 
@@ -151,23 +151,22 @@ class Report:
 
     def _scores(self) -> str:
         first, *others = self.measures
-        kinds = list(dict.fromkeys(kind for run in self.runs.values() for kind in run.mix))
-        k = self.settings["k"]
-        mix = [f"{kind} in top {k}" for kind in kinds] if len(kinds) > 1 else []
+        kinds = [*self.settings["documents"]]
+        kinds = [kind for kind in kinds if kind != "text"] if len(kinds) > 1 else []  # texts are the rest
+        mix = [f"{kind} in top {self.settings['k']}" for kind in kinds]
         header = ["run", "query → target", "queries", f"{first} [95 %]", *others, *mix, "p50 ms", "p90 ms"]
         rows = []
         for name, run in self.runs.items():
-            last = ["" for _ in (*mix, "p50", "p90")]
-            own = [*(f"{run.mix.get(kind, 0):.0%}" for kind in kinds if mix), *_times(run.latency)]
             for cell in run.cells:
                 figures = [_score(cell.scores[first]), *(f"{cell.scores[m].mean:.3f}" for m in others)]
-                whole = (cell.query, cell.target) == ALL
-                rows.append([name, cell.name, str(cell.queries), *figures, *(own if whole else last)])
+                shown = [f"{run.mix[cell.query].get(kind, 0):.0%}" for kind in kinds]
+                rows.append(
+                    [name, cell.name, str(cell.queries), *figures, *shown, *_times(run.latency, cell)]
+                )
         for each in self.published:
             figures = [f"{each.scores[m]:.3f}" if m in each.scores else "" for m in self.measures]
-            rows.append(
-                [each.name, f"{each.query} → {each.target}", each.source, *figures, *("" for _ in last)]
-            )
+            name = f"{each.query} → {each.target}"
+            rows.append([each.name, name, each.source, *figures, *("" for _ in (*mix, "p50", "p90"))])
         return table(header, rows)
 
     def _compared(self) -> str:
@@ -184,8 +183,9 @@ class Report:
         return table(header, rows)
 
 
-def _times(latency: Latency) -> list[str]:
-    return [f"{latency.p50:.1f}", f"{latency.p90:.1f}"]
+def _times(latency: Latency, cell: Cell) -> list[str]:
+    whole = (cell.query, cell.target) == ALL
+    return [f"{latency.p50:.1f}", f"{latency.p90:.1f}"] if whole else ["", ""]
 
 
 def _p(value: float) -> str:

@@ -228,11 +228,19 @@ def _run(
         )
         for (query, target), each in values.items()
     ]
-    shown = _counts(kind for kinds in found.modalities for kind in kinds)
-    total = max(1, sum(shown.values()))
-    mix = {kind: shown.get(kind, 0) / total for kind in sorted({*dataset.modalities.values(), *shown})}
     p50, p90 = (float(1000 * seconds) for seconds in np.quantile(found.seconds, [0.5, 0.9]))
-    return Run(cells, mix, Latency(p50, p90))
+    return Run(cells, _mix(dataset.related, found.modalities), Latency(p50, p90))
+
+
+def _mix(queries: Sequence[EvalQuery], shown: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Share of each modality in what was found, for all queries and for those of each modality."""
+    mix = {}
+    for kind in (ALL[0], *sorted({query.kind for query in queries})):
+        pairs = zip(queries, shown, strict=True)
+        counts = _counts(each for query, found in pairs if kind in {ALL[0], query.kind} for each in found)
+        total = max(1, sum(counts.values()))
+        mix[kind] = {modality: count / total for modality, count in sorted(counts.items())}
+    return mix
 
 
 def _comparisons(
