@@ -22,6 +22,7 @@ from langchain_mmrag.media import (
     open_image,
 )
 from langchain_mmrag.prompts import cite
+from langchain_mmrag.quotes import excerpt_of
 from langchain_mmrag.types import SOURCE, ImageInput, image_source, modality_of
 
 if TYPE_CHECKING:
@@ -198,11 +199,12 @@ def _body(document: Document, picture: str | None, policy: MediaPolicy) -> Itera
         yield f'<div class="picture">{_thumbnail(picture, text or cite(document), policy)}</div>'
     if text:
         heading = str(document.metadata.get("heading", ""))
+        part = excerpt_of(document, _PASSAGE_CHARS)
+        shown, title = part.marked.strip(), ""
         if heading and text.startswith(heading):
-            text = text[len(heading) :].strip()
-            yield f'<div class="passage"><strong>{escape(heading)}</strong>{escape(_shortened(text))}</div>'
-        else:
-            yield f'<div class="passage">{escape(_shortened(text))}</div>'
+            title = f"<strong>{escape(heading)}</strong>"
+            shown = shown if part.cut_before else shown[len(heading) :].strip()
+        yield f'<div class="passage">{title}{escape(_shortened(shown))}</div>'
 
 
 def _thumbnail(source: ImageInput, alt: str, policy: MediaPolicy) -> str:

@@ -19,7 +19,14 @@ from langchain_core.documents import Document
 
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, prompt_image
-from langchain_mmrag.quotes import QUOTE_CHARS, best_sentences, sentences_of
+from langchain_mmrag.quotes import (
+    PASSAGE_CHARS,
+    QUOTE_CHARS,
+    best_sentences,
+    excerpt_of,
+    found_span,
+    sentences_of,
+)
 from langchain_mmrag.types import (
     CAPTION,
     HEIGHT,
@@ -71,6 +78,7 @@ def documents_to_content_blocks(
     images: bool = True,
     max_images: int = 8,
     max_side: int = 1024,
+    passage_chars: int = PASSAGE_CHARS,
     media_policy: MediaPolicy = DEFAULT_POLICY,
 ) -> list[dict[str, Any]]:
     """Turn retrieved documents into LangChain's standard content blocks, best first, numbered from 1.
@@ -85,19 +93,22 @@ def documents_to_content_blocks(
         images: Whether to show pictures. If not, captions and file facts stand for them.
         max_images: Show at most so many pictures; those ranked lowest are left out first.
         max_side: Shrink larger pictures to this many pixels on their longer side, keeping the aspect.
+        passage_chars: A text longer than this is shown by the part that was found, in whole sentences up to
+            three quarters of it, between marks `[…]` (see `quotes.excerpt_of`).
         media_policy: What may be opened. A picture that cannot be opened becomes a line saying so.
 
     Raises:
-        ValueError: If `max_images` is negative.
+        ValueError: If `max_images` or `passage_chars` is negative.
     """
-    if max_images < 0:
-        msg = f"max_images is {max_images}: use 0 or more"
-        raise ValueError(msg)
+    for name, given in (("max_images", max_images), ("passage_chars", passage_chars)):
+        if given < 0:
+            msg = f"{name} is {given}: use 0 or more"
+            raise ValueError(msg)
     blocks: list[dict[str, Any]] = []
     shown = 0
     for number, document in enumerate(documents, 1):
         if kind_of(document) != "image":
-            blocks.append(_text_block(_passage(number, document)))
+            blocks.append(_text_block(_passage(number, document, passage_chars)))
             continue
         picture, why_not = None, "this model is given captions instead of pictures"
         if images and shown == max_images:
@@ -111,9 +122,10 @@ def documents_to_content_blocks(
     return blocks
 
 
-def documents_to_text(documents: Sequence[Document]) -> str:
+def documents_to_text(documents: Sequence[Document], *, passage_chars: int = PASSAGE_CHARS) -> str:
     """The same evidence as one string, for templates and models that take text only."""
-    return "\n\n".join(block["text"] for block in documents_to_content_blocks(documents, images=False))
+    blocks = documents_to_content_blocks(documents, images=False, passage_chars=passage_chars)
+    return "\n\n".join(block["text"] for block in blocks)
 
 
 def question_picture_blocks(
@@ -183,8 +195,8 @@ def quote_evidence(question: str, documents: Sequence[Document]) -> str:
     """Answer without a model: quote what bears on the question, cite it as `[n]`, name the pictures.
 
     Up to two sentences of each passage that share words with the question are quoted (see `quotes`), of a
-    picture the words read in it. If nothing shares a word with the question and there is no picture, the
-    best-ranked passage is quoted from its start. Deterministic.
+    picture the words read in it, of a long text from the part that was found. If nothing shares a word with
+    the question and there is no picture, the best-ranked passage is quoted from its start. Deterministic.
     """
     if not documents:
         return NOTHING_FOUND
@@ -198,7 +210,7 @@ def quote_evidence(question: str, documents: Sequence[Document]) -> str:
         else:
             quotes += [f"- “{sentence}” [{number}]" for sentence in chosen]
     if not quotes:
-        openings = ((number, sentences_of(passage)) for number, passage in enumerate(passages, 1))
+        openings = ((number, sentences_of(_opening(found))) for number, found in enumerate(documents, 1))
         quotes = [f"- “{sentences[0]}” [{number}]" for number, sentences in openings if sentences][:1]
     sources = [f"[{number}] {cite(document)}" for number, document in enumerate(documents, 1)]
     return "\n".join(["Found in the collection:", *quotes, "", "Sources:", *sources, "", NO_MODEL_HINT])
@@ -248,12 +260,12 @@ def _quoted(number: int, tag: str, text: str) -> str:
     return f'<{tag} n="{number}">\n{_TAG_OPENING.sub("&lt;", text.strip())}\n</{tag}>'
 
 
-def _passage(number: int, document: Document) -> str:
+def _passage(number: int, document: Document, longest: int) -> str:
     kind = kind_of(document)
     label = f"[{number}] {kind} · {cite(document)}"
     if not document.page_content.strip():
         return f"{label} · no text"
-    return f"{label}\n{_quoted(number, _TAGS[kind], document.page_content)}"
+    return f"{label}\n{_quoted(number, _TAGS[kind], excerpt_of(document, longest).marked)}"
 
 
 def _picture_text(number: int, document: Document, why_not: str) -> str:
@@ -312,7 +324,13 @@ def _quotable(document: Document) -> str:
         return str(document.metadata.get(OCR_TEXT) or "").replace(
             "\n", "\n\n"
         )  # each line is a sign of its own
-    return document.page_content
+    return excerpt_of(document).text
+
+
+def _opening(document: Document) -> str:
+    """What to quote where nothing speaks for any sentence: what was found, or the passage from its start."""
+    span = found_span(document)
+    return _quotable(document) if span is None else document.page_content[slice(*span)]
 
 
 def _picture_quote(number: int, document: Document, words: Sequence[str]) -> str:

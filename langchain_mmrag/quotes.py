@@ -1,4 +1,7 @@
-"""Which sentences of some passages bear on a question: word overlap, no model, the same answer every time."""
+"""What is quoted of passages: sentences that bear on a question, and of a long text the part that was found.
+
+Word overlap and places in the text, no model: the same answer every time.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,18 @@ import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from langchain_core.documents import Document
+
+from langchain_mmrag._pieces import Boundary, pieces
+from langchain_mmrag.types import CHUNK, CHUNK_START
 
 QUOTE_CHARS = 300
+PASSAGE_CHARS = 2000
+"""A text up to this long is shown whole."""
+
+_CUT_MARK = "[…]"
 _QUOTES_PER_PASSAGE = 2
 _UNIT_START = re.compile(r"$|[>#|]|[-*+•]\s|\d{1,2}[.)]\s")
 _LIST_MARK = re.compile(r"^(?:(?:[-*+•>]|#+|\d{1,2}[.)])\s+)+")
@@ -24,6 +37,76 @@ _STOP_WORDS = frozenset(
         " you your",
     )
 )
+
+
+class Excerpt(NamedTuple):
+    """A part of a text, and whether something was left out before it and after it."""
+
+    text: str
+    cut_before: bool = False
+    cut_after: bool = False
+
+    @property
+    def marked(self) -> str:
+        """The text with a mark at each end where something was left out."""
+        before = f"{_CUT_MARK} " if self.cut_before else ""
+        return f"{before}{self.text}{f' {_CUT_MARK}' if self.cut_after else ''}"
+
+
+def excerpt_of(document: Document, longest: int = PASSAGE_CHARS) -> Excerpt:
+    """What to show of a document: the whole text, or of a long one the part that was found.
+
+    The part is the window of the text that a search found (a hit says so in its metadata), and whole
+    sentences around it up to three quarters of `longest`. Where nobody knows what was found all is shown.
+
+    Args:
+        document: A hit.
+        longest: Characters up to which a text stays whole.
+    """
+    text, span = document.page_content, found_span(document)
+    if len(text) <= longest or span is None:
+        return Excerpt(text)
+    start, end = _widened(text, *span, max(longest * 3 // 4, span[1] - span[0]))
+    return Excerpt(text[start:end], bool(text[:start].strip()), bool(text[end:].strip()))
+
+
+def found_span(document: Document) -> tuple[int, int] | None:
+    """Where in its text the window lies that a search found; `None` if the metadata does not tell of one.
+
+    Keys of these names may mean other things in metadata that came with a document: the text decides.
+    """
+    chunk, start = document.metadata.get(CHUNK), document.metadata.get(CHUNK_START)
+    if not isinstance(chunk, str) or not chunk or not isinstance(start, int) or isinstance(start, bool):
+        return None
+    end = start + len(chunk)
+    return (start, end) if start >= 0 and document.page_content[start:end] == chunk else None
+
+
+def _widened(text: str, start: int, end: int, room: int) -> tuple[int, int]:
+    """A span and `room` characters at most around it, from a sentence's start to a sentence's end."""
+    low = max(0, start - (room - (end - start)) // 2)
+    high = min(len(text), low + room)
+    low = max(0, min(low, high - room))
+    found = list(pieces(text[low:high]))
+    # At a cut that falls anywhere, the first piece and the last may be parts of words.
+    inside = found[low > 0 : len(found) - (high < len(text))]
+    before = [Boundary.WORD if low > 0 else Boundary.PARAGRAPH, *(piece.after for piece in found)][low > 0 :]
+    starts = [
+        (low + piece.start, level)
+        for piece, level in zip(inside, before, strict=False)
+        if low + piece.start <= start
+    ]
+    ends = [(low + piece.end, piece.after) for piece in reversed(inside) if low + piece.end >= end]
+    return _outermost(starts, start), _outermost(ends, end)
+
+
+def _outermost(places: Sequence[tuple[int, Boundary]], default: int) -> int:
+    """The first place beside a sentence, else beside a word."""
+    for level in (Boundary.SENTENCE, Boundary.WORD):
+        for place, boundary in places:
+            if boundary >= level:
+                return place
+    return default
 
 
 def best_sentences(question: str, passages: Sequence[str]) -> list[list[str]]:

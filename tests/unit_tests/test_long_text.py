@@ -7,8 +7,11 @@ from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, index
 
 from langchain_mmrag import CLIPTextSplitter, OpenCLIPEmbeddings
+from langchain_mmrag.display import hits_html
 from langchain_mmrag.indexing import index_paths
-from langchain_mmrag.types import CHUNK_END, CHUNK_START, PARENT_ID, WINDOW
+from langchain_mmrag.prompts import documents_to_content_blocks, documents_to_text, quote_evidence
+from langchain_mmrag.quotes import Excerpt, excerpt_of
+from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, PARENT_ID, WINDOW
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
 
@@ -334,3 +337,105 @@ def test_passages_of_files_are_read_whole_by_the_embedded_model(store, tiny, tmp
     (tmp_path / "diary.md").write_text("short now", encoding="utf-8")
     assert index_paths(store, [tmp_path]).updated == 1
     assert [text for text, _ in rows(store).values()] == ["short now"]
+
+
+# --- what is shown of a long text ---------------------------------------------------------------------------
+
+
+def hit(text, chunk, **metadata):
+    """A document as a search gives it, found by the window `chunk` of its text."""
+    return Document(page_content=text, metadata={CHUNK: chunk, CHUNK_START: text.index(chunk), **metadata})
+
+
+@pytest.mark.parametrize("place", [0, 1, 100, 250, 399, 400])
+def test_of_a_long_text_the_part_that_was_found_is_shown(place):
+    sentences = [f"Sentence number {n} says nothing." for n in range(401)]
+    text, chunk = "\n ".join(sentences), "\n ".join(sentences[place : place + 2])
+    part = excerpt_of(hit(text, chunk))
+    assert chunk in part.text
+    assert part.text in text
+    assert 1300 < len(part.text) <= 1500
+    assert [line.strip() for line in part.text.split("\n")] == [
+        line for line in sentences if line in part.text
+    ]  # whole sentences
+    assert part.cut_before == (place > 20)
+    assert part.cut_after == (place < 380)
+    assert part.marked.startswith("[…] ") == part.cut_before
+    assert part.marked.endswith(" […]") == part.cut_after
+    before, after = part.text.split(chunk)
+    if part.cut_before and part.cut_after:
+        assert abs(len(before) - len(after)) < 100
+    block = documents_to_content_blocks([hit(text, chunk)])[0]["text"]
+    assert f'<passage n="1">\n{part.marked}\n</passage>' in block
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("x" * 50_000, {CHUNK: "x" * 40, CHUNK_START: 20_000}),
+        ("灯塔在港口" * 5_000, {CHUNK: "灯塔在港口" * 4, CHUNK_START: 10_000}),
+        ("word " * 5_000, {CHUNK: "word word", CHUNK_START: 5_000}),
+        (" " * 5_000 + "a word" + " " * 5_000, {CHUNK: "a word", CHUNK_START: 5_000}),
+    ],
+)
+def test_a_part_without_sentences_is_shown_by_words_or_alone(text, marks):
+    part = excerpt_of(Document(page_content=text, metadata=marks))
+    assert marks[CHUNK] in part.text
+    assert len(part.text) <= 1500
+    if text.startswith("word"):
+        assert set(part.text.split()) == {"word"}
+        assert len(part.text) > 1400
+    if text.startswith(" "):
+        assert part == Excerpt("a word")
+
+
+def test_up_to_the_limit_a_text_is_shown_whole():
+    text = diary(sentences=30)
+    found = hit(text, FACT)
+    assert excerpt_of(found) == Excerpt(text)
+    assert text in documents_to_text([found])
+    short = documents_to_text([found], passage_chars=400)
+    assert FACT in short
+    assert "[…] " in short
+    assert len(short) < 400
+    assert excerpt_of(found, 0).text == FACT
+    with pytest.raises(ValueError, match="passage_chars is -1"):
+        documents_to_text([found], passage_chars=-1)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {CHUNK: 7, CHUNK_START: 0},
+        {CHUNK: FACT},
+        {CHUNK: FACT, CHUNK_START: 3},
+        {CHUNK: FACT, CHUNK_START: "1200"},
+        {CHUNK: "", CHUNK_START: 5},
+        {CHUNK: "n", CHUNK_START: True},
+        {CHUNK: "r.", CHUNK_START: -2},
+    ],
+)
+def test_metadata_that_tells_of_no_window_shortens_nothing(metadata):
+    """`chunk` is also the number of a passage in its file."""
+    text = "On " + diary(sentences=200)
+    assert excerpt_of(Document(page_content=text, metadata=metadata)) == Excerpt(text)
+
+
+def test_without_a_model_the_part_that_was_found_is_quoted():
+    text = diary(sentences=400, seed=2).replace(FACT, f"{FACT} Its keeper is called Weber.")
+    text = f"The keeper of secrets was a keeper, keeper, keeper. {text}"
+    found = hit(text, FACT, source="diary.md")
+    assert "Its keeper is called Weber.” [1]" in quote_evidence("Who is the keeper?", [found])
+    assert "secrets" not in quote_evidence("Who is the keeper?", [found])
+    assert f"“{FACT}” [1]" in quote_evidence("Quousque tandem?", [found])
+
+
+def test_a_page_of_hits_shows_the_part_that_was_found():
+    text = "Diary\n\n" + diary(sentences=100)
+    page = hits_html("lighthouse", [(hit(text, FACT, heading="Diary", source="diary.md"), 1.0)])
+    assert FACT in page
+    assert "<strong>Diary</strong>[…] " in page
+    start = hits_html("home", [(hit(text, text[:60], heading="Diary"), 1.0)])
+    assert f"<strong>Diary</strong>{text[7:30]}" in start
+    assert FACT not in start
