@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _COLORS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _DPI: Final = 150
 _MIX: Final = 4.5
+_BREAK: Final = "\n→ "
 _GREYS: Final = ("#4D5963", "#C3CAD0", "#8C9AA5", "#E3E7EA", "#2B3238")
 _BARS: Final = 0.8
 
@@ -34,7 +35,7 @@ def plot_report(report: Report, path: Any) -> None:
     """
     figures = require("matplotlib.figure", extra=EXTRA)
     first = next(iter(report.runs.values()))
-    width = max(6.0, 1.2 + 0.45 * len(first.cells) * len(report.runs))
+    width = max(6.0, 1.2 + len(first.cells) * max(0.9, 0.4 * len(report.runs)))
     height = max(4.2, 1.4 + 0.28 * len(first.mix) * len(report.runs))
     figure = figures.Figure(figsize=(width + _MIX, height), layout="constrained")
     scores, mix = figure.subplots(1, 2, width_ratios=(width, _MIX))
@@ -67,7 +68,8 @@ def _draw_scores(axes: Any, report: Report) -> None:
         )
         axes.bar_label(bars, [f"{s.mean:.2f}" for s in found], padding=2, fontsize=7)
     cells = next(iter(report.runs.values())).cells
-    axes.set_xticks(range(len(cells)), [f"{cell.name}\n({cell.queries})" for cell in cells])
+    names = [f"{cell.name.replace(' → ', _BREAK)}\n({cell.queries})" for cell in cells]
+    axes.set_xticks(range(len(cells)), names, fontsize=8)
     axes.set_ylim(0, 1.05)
     axes.set_ylabel(f"{measure}, 95 % interval")
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
