@@ -31,8 +31,9 @@ from langchain_mmrag.ranking import FloatArray, Side
 from langchain_mmrag.types import CAPTION, OCR_TEXT, SOURCE
 
 _WEIGHTS: Final = (2.0, 1.0, 0.8, 0.6)  # of the columns of `Words`
-_BUDGET: Final = 20_000  # rows scored for a query, give or take: some 60 ms
-_MOST_TERMS: Final = 64
+_MOST_ROWS: Final = 20_000  # scored for one term: 3 ms for each thousand
+_BUDGET: Final = 10_000  # rows of further terms
+_MOST_TERMS: Final = 32
 _MOST_COMMON_TERMS: Final = 4
 _FEW: Final = 100
 _FTS5_LEAST_IDF: Final = 1e-6
@@ -219,7 +220,7 @@ def terms_of(query: str) -> list[Term]:
     quotation marks, has to stand like that in the text; case, accents and punctuation do not matter. A `*` at
     the end asks for words that begin so. Of Chinese, Japanese, Korean, Thai and other runs of characters
     without spaces each two neighbours are looked for, in quotation marks all of them in a row. Very common
-    English words (`the`, `of`) are left out if there are others. Beyond 64 terms, or words in a phrase, the
+    English words (`the`, `of`) are left out if there are others. Beyond 32 terms, or words in a phrase, the
     rest is left out. Nothing but punctuation or emoji is no term at all.
     """
     query = _BAD.sub(" ", query)
@@ -282,9 +283,9 @@ class KeywordIndex:
     def search(self, query: str, population: int) -> Scored:
         """Every row that has one of the query's terms, with its score.
 
-        Rare terms come first. Once terms together are in more than 20,000 rows, the others only count for
-        the rows found by then; and those in more than half of all rows only if there are no others. Of a
-        term that alone is in more, the first 20,000 rows are scored.
+        Rare terms come first. Once terms together are in more than 10,000 rows, the others, and those in more
+        than half of all rows, only count for the rows found by then, and but the four rarest of them. Of a
+        term that is in more than 20,000 rows and has no rarer one beside it, the first 20,000 are scored.
 
         Args:
             query: What a user typed.
@@ -300,22 +301,22 @@ class KeywordIndex:
         for term in finding:
             numbers, raw = self._rows(term.expression)
             n = len(numbers)
-            if n == _BUDGET:
+            if n == _MOST_ROWS:
                 n = self._exact_frequency(term)
-                each = n / _BUDGET
+                each = n / _MOST_ROWS
             sought += total.add(numbers, raw, n, population)
         either = " OR ".join(term.expression for term in finding)
         for term in refining if each == 1.0 else ():
             numbers, raw = self._rows(f"({either}) AND {term.expression}", limit=-1)
             raw = raw - total.raw_of(numbers)
-            sought += total.add(numbers, raw, self._exact_frequency(term), population)
+            sought += total.add(numbers, raw, self._exact_frequency(term), population, finds=False)
         return total.scored(sought, each)
 
-    def _rows(self, expression: str, limit: int = _BUDGET) -> tuple[Numbers, FloatArray]:
+    def _rows(self, expression: str, limit: int | None = None) -> tuple[Numbers, FloatArray]:
         """The numbers of the rows that match [n], ascending, and FTS5's BM25 of each [n]."""
         weights = ", ".join(map(str, _WEIGHTS))
         query = f"SELECT rowid, -bm25(words, {weights}) FROM words WHERE words MATCH ? LIMIT ?"  # noqa: S608
-        found = self._run.execute(query, (expression, limit)).fetchall()
+        found = self._run.execute(query, (expression, limit or _MOST_ROWS)).fetchall()
         numbers = np.fromiter((number for number, _ in found), np.int64, len(found))
         return numbers, np.fromiter((score for _, score in found), np.float64, len(found))
 
@@ -361,7 +362,7 @@ class _Total:
         self._parts: list[tuple[Numbers, FloatArray, float]] = []
         self._raw: dict[int, float] = {}
 
-    def add(self, numbers: Numbers, raw: FloatArray, n: int, population: int) -> float:
+    def add(self, numbers: Numbers, raw: FloatArray, n: int, population: int, *, finds: bool = True) -> float:
         """Add one term; returns its idf.
 
         FTS5 gives terms that are in half of the rows no weight to speak of: the weight is changed for ours.
@@ -372,12 +373,13 @@ class _Total:
         theirs = math.log(odds) if odds > 1 else _FTS5_LEAST_IDF
         ours = _idf(n, population)
         self._parts.append((numbers, raw * (ours / theirs), ours))
-        for number, score in zip(numbers.tolist(), raw.tolist(), strict=True):
-            self._raw[number] = self._raw.get(number, 0.0) + score
+        if finds:
+            for number, score in zip(numbers.tolist(), raw.tolist(), strict=True):
+                self._raw[number] = self._raw.get(number, 0.0) + score
         return ours
 
     def raw_of(self, numbers: Numbers) -> FloatArray:
-        """What FTS5 itself would say of rows so far [n]."""
+        """What FTS5 itself says of rows for the terms that find [n]."""
         return np.array([self._raw.get(number, 0.0) for number in numbers.tolist()])
 
     def scored(self, sought: float, each: float) -> Scored:

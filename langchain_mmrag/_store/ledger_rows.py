@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 
 PAGE: Final = 1000
 _LISTED_PAGE: Final = 10_000
+_LARGEST_DRAW: Final = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def replace_rows(
 ) -> None:
     """Put `found` in the place of whatever was entered for `ids`."""
     known = _known(run, ids)
-    before = _widest_draw(run)
+    before = _reach(run)
     run.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in known.values()])
     index = KeywordIndex(run)
     index.remove(known.values())
@@ -112,9 +113,10 @@ def replace_rows(
         entered.append((number, id_, side, draw_of(id_), parent, words is not None))
     run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", entered)
     index.put(worded)
-    reach = max(before, _widest_draw(run))
-    if any(draw_of(id_) <= reach for id_ in {*known, *found}):
-        run.execute("UPDATE sides SET changes = changes + 1")
+    reach = tuple(map(max, before, _reach(run)))
+    touched = [*((number & 1, id_) for id_, number in known.items()), *((row[2], row[1]) for row in entered)]
+    changed = {side for side, id_ in touched if draw_of(id_) <= reach[side]}
+    run.executemany("UPDATE sides SET changes = changes + 1 WHERE side = ?", [(side,) for side in changed])
 
 
 def _known(run: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
@@ -136,11 +138,11 @@ def numbered_after(file: LedgerFile, number: int) -> list[tuple[int, str]]:
     return file.connection.execute(query, (number, PAGE)).fetchall()
 
 
-def _widest_draw(run: sqlite3.Connection) -> int:
-    """The draw up to which rows are in a sample."""
+def _reach(run: sqlite3.Connection) -> tuple[int, ...]:
+    """The draw, of each side, up to which rows are in the sample."""
     query = "SELECT draw FROM rows WHERE side = ? ORDER BY draw, id LIMIT 1 OFFSET ?"
     last = [run.execute(query, (side, SAMPLE_SIZE - 1)).fetchone() for side in range(len(SIDES))]
-    return max(draw[0] if draw else 2**63 - 1 for draw in last)
+    return tuple(draw[0] if draw else _LARGEST_DRAW for draw in last)
 
 
 def state_of(file: LedgerFile) -> State:
