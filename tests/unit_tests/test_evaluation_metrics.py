@@ -78,7 +78,9 @@ def test_the_interval_agrees_with_scipys_bootstrap():
     from scipy.stats import bootstrap
 
     values = np.random.default_rng(3).beta(0.5, 0.5, 200)
-    theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", batch=500, rng=np.random.default_rng(1))
+    theirs = bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", batch=500, rng=np.random.default_rng(1)
+    )
     ours = score(values, resamples=20_000)
     assert ours.mean == pytest.approx(values.mean())
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.002)
@@ -92,7 +94,12 @@ def test_p_agrees_with_scipys_permutation_test():
     a = rng.random(60)
     b = np.clip(a + rng.normal(0.04, 0.2, 60), 0, 1)
     theirs = permutation_test(
-        (b - a,), np.mean, permutation_type="samples", n_resamples=20_000, batch=500, rng=np.random.default_rng(1)
+        (b - a,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=20_000,
+        batch=500,
+        rng=np.random.default_rng(1),
     )
     ours = difference(a, b, resamples=20_000)
     assert 0.01 < ours.p < 0.9
