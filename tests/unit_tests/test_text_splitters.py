@@ -5,6 +5,7 @@ import pickle
 import random
 import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from langchain_core.documents import Document
@@ -306,3 +307,37 @@ def test_boundaries_are_known(text, boundary):
     at = 1 if text.startswith("It") else 0
     assert found[at].after == boundary
     assert found[-1].after == Boundary.PARAGRAPH
+
+
+class _TableTokenizer:
+    """Words to numbers in tables padded to a length, as tokenizers of the Hugging Face hub come wrapped."""
+
+    context_length = 16
+
+    def __init__(self, *, end_is_padding):
+        self.tokenizer = SimpleNamespace(pad_token_id=1, eos_token_id=1 if end_is_padding else 2)
+
+    def __call__(self, texts, context_length=None):
+        import torch
+
+        length = context_length or self.context_length
+        table = torch.full((len(texts), length), 1)
+        for row, text in zip(table, texts, strict=True):
+            ids = [10 + len(word) for word in text.split()][: length - 1]
+            row[: len(ids) + 1] = torch.tensor([*ids, self.tokenizer.eos_token_id])
+        return table
+
+
+@pytest.mark.parametrize("end_is_padding", [True, False])
+def test_tokenizers_that_only_give_tables_are_counted_too(tiny_clip_dir, end_is_padding):
+    tokenizer = _TableTokenizer(end_is_padding=end_is_padding)
+    embedding = OpenCLIPEmbeddings(
+        f"local-dir:{tiny_clip_dir}", tokenizer=tokenizer, device="cpu", batch_size=2
+    )
+    assert embedding.context_length == 16
+    texts = ["", "a", "a b c", "a " * 15, "a " * 16, "a " * 17, "a " * 5000]
+    assert embedding.token_counts(texts) == [1, 2, 4, 16, 17, 18, 5001]
+    assert embedding.truncated(texts) == [False] * 4 + [True] * 3
+    spans = CLIPTextSplitter(embedding).spans(PROSE)
+    assert in_order(PROSE, spans)
+    assert max(embedding.token_counts([PROSE[start:end] for start, end in spans])) <= 16
