@@ -8,10 +8,10 @@ from langchain_mmrag.evaluation.report import Published
 
 _MODEL: Final = "ViT-B-32 laion2b_s34b_b79k"
 _FIGURES: Final = {
-    ("dataset_coco", "text-to-image"): (39.3, 65.4, 75.6),
-    ("dataset_coco", "image-to-text"): (56.3, 79.8, 87.1),
-    ("dataset_flickr30k", "text-to-image"): (66.8, 88.4, 93.1),
-    ("dataset_flickr30k", "image-to-text"): (84.1, 96.2, 98.3),
+    ("dataset_coco", "text-to-image"): (0.393, 0.654, 0.756),
+    ("dataset_coco", "image-to-text"): (0.563, 0.798, 0.871),
+    ("dataset_flickr30k", "text-to-image"): (0.668, 0.884, 0.931),
+    ("dataset_flickr30k", "image-to-text"): (0.841, 0.962, 0.983),
 }
 _SIZES: Final = {"dataset_coco": 5000, "dataset_flickr30k": 1000}
 _CUTOFFS: Final = (1, 5, 10)
@@ -33,6 +33,6 @@ def published_figures(name: str, protocol: str) -> list[Published]:
     if figures is None:
         return []
     query, target = protocol.split("-to-")
-    scores = {f"success@{cut}": figure / 100 for cut, figure in zip(_CUTOFFS, figures, strict=True)}
+    scores = dict(zip((f"success@{cut}" for cut in _CUTOFFS), figures, strict=True))
     source = f"published: test split, {_SIZES[name]} pictures"
     return [Published(_MODEL, source, query, target, scores)]

@@ -226,7 +226,7 @@ def test_a_folder_without_labels_says_how_it_should_be(tmp_path):
     (tmp_path / "loose.txt").write_text("of no label")
     with pytest.raises(DatasetError, match="no sub-folder holds pictures or text files"):
         read_labelled(tmp_path)
-    with pytest.raises(ValueError, match="needs {} where the label goes"):
+    with pytest.raises(ValueError, match=r"needs {} where the label goes"):
         read_labelled(tmp_path, template="a dog")
 
 
