@@ -41,8 +41,8 @@ _POSITION = ("page", "frame", "start_s", "end_s", "row", "chunk", PARENT_ID)
 class Row:
     """One document on its way in.
 
-    A text longer than the model reads is one row with the vector of its first window, and one for each window
-    after it.
+    A text longer than the model reads is one row with the vector of its first window, and one for each other
+    window after it.
 
     Attributes:
         index: Its place in the caller's list.
@@ -91,12 +91,20 @@ class Row:
         return self.id
 
     def split(self, spans: Sequence[tuple[int, int]]) -> None:
-        """Make windows of the text, unless it is read whole."""
+        """Make windows of the text, unless it is read whole.
+
+        What repeats itself word for word is one window: a second adds nothing to a document's best, and equal
+        vectors in numbers keep Chroma's index from reaching others.
+        """
         if len(spans) < 2:  # noqa: PLR2004
             return
         self.first_end = spans[0][1]
+        distinct: dict[str, tuple[int, int]] = {}
+        for start, end in spans:
+            distinct.setdefault(" ".join(self.text[start:end].split()), (start, end))
         self.windows = [
-            Row(self.index, None, self.text[start:end], {}, start=start) for start, end in spans[1:]
+            Row(self.index, None, self.text[start:end], {}, start=start)
+            for start, end in [*distinct.values()][1:]
         ]
 
     @property

@@ -81,6 +81,14 @@ def rows(store, **conditions):
     return dict(zip(found["ids"], columns, strict=True))
 
 
+def further_windows(embedding, text):
+    """The windows of a text after the first by their start, each text once."""
+    distinct = {}
+    for start, end in CLIPTextSplitter(embedding).spans(text):
+        distinct.setdefault(text[start:end], start)
+    return {start: window for window, start in [*distinct.items()][1:]}
+
+
 def windows_of(store, id_):
     return {key: row for key, row in rows(store).items() if key.startswith(f"{id_}#")}
 
@@ -91,14 +99,13 @@ def test_a_long_text_is_one_document_and_a_row_for_each_further_window(store, ti
         "long",
         "short",
     ]
-    (first_start, first_end), *further = CLIPTextSplitter(tiny).spans(text)
-    assert first_start == 0
+    _, first_end = CLIPTextSplitter(tiny).spans(text)[0]
     expected = {
         f"long#{start}": (
-            text[start:end],
+            window,
             {"source": "diary.md", PARENT_ID: "long", CHUNK_START: start, WINDOW: True},
         )
-        for start, end in further
+        for start, window in further_windows(tiny, text).items()
     }
     assert len(expected) > 10
     assert rows(store) == {
@@ -106,6 +113,15 @@ def test_a_long_text_is_one_document_and_a_row_for_each_further_window(store, ti
         "short": ("short", {"n": 1}),
         **expected,
     }
+
+
+def test_what_repeats_itself_is_one_window(store):
+    paragraph = "The shop was closed, as it always is in winter, and so we went home again.\n\n"
+    store.add_texts(
+        [paragraph * 200 + "A lighthouse.\n\n" + paragraph.replace(" ", "\n") * 200], ids=["long"]
+    )
+    assert "A lighthouse." in " ".join(text for text, _ in windows_of(store, "long").values())
+    assert len(rows(store)) < 10
 
 
 def test_each_row_has_the_vector_of_its_own_window(store, tiny):
@@ -207,9 +223,9 @@ def test_a_replaced_document_leaves_no_windows(store, sample_images, successor):
         ]
         store.add_documents([Document(page_content=text, metadata={"new": 1})], ids=["long"])
         assert store.get(ids=["long"])["documents"] == [text]
-    expected = CLIPTextSplitter(store.embeddings).spans(store.get(ids=["long"])["documents"][0])[1:]
+    expected = further_windows(store.embeddings, store.get(ids=["long"])["documents"][0])
     left = windows_of(store, "long")
-    assert sorted(left) == sorted(f"long#{start}" for start, _ in expected)
+    assert sorted(left) == sorted(f"long#{start}" for start in expected)
     assert all("old" not in metadata and metadata["new"] == 1 for _, metadata in left.values())
     assert (CHUNK_END in store.get(ids=["long"])["metadatas"][0]) == bool(expected)
 
