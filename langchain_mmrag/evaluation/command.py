@@ -16,7 +16,7 @@ from langchain_mmrag.evaluation.builders import answers, captions, folder, proto
 from langchain_mmrag.evaluation.builders.protocols import Protocol
 from langchain_mmrag.evaluation.dataset import RetrievalDataset
 from langchain_mmrag.evaluation.jsonl import has_documents, load_dataset
-from langchain_mmrag.evaluation.metrics import default_measures
+from langchain_mmrag.evaluation.metrics import check_extra, default_measures
 from langchain_mmrag.evaluation.published import published_figures, published_measures
 from langchain_mmrag.evaluation.report import Published, Report
 from langchain_mmrag.evaluation.runner import IdOf, OnProgress, evaluate
@@ -134,8 +134,10 @@ def run_evaluation(
 
     Raises:
         DatasetError: If the data contradict themselves or do not fit the settings.
+        MissingDependencyError: If the extra `eval` is not installed.
         SourceNotFoundError: If there is no such file or folder.
     """
+    check_extra()
     with TemporaryDirectory(prefix="mmrag_eval_") as work:
         subject = _subject(source, settings, sources, Path(work))
         _check_depth(subject.dataset, settings.k)

@@ -55,6 +55,15 @@ def cutoff(measure: str) -> int:
     return int(match[2])
 
 
+def check_extra() -> None:
+    """Whether measures can be computed, before time is spent on what they are computed of.
+
+    Raises:
+        MissingDependencyError: If the extra `eval` is not installed.
+    """
+    require("ir_measures", extra=EXTRA)
+
+
 def per_query(
     rankings: Sequence[Sequence[str]], relevance: Sequence[Mapping[str, int]], measures: Sequence[str]
 ) -> dict[str, FloatArray]:

@@ -60,7 +60,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure of two runs in one cell."""
+    """One measure of two runs in one cell.
+
+    Each p stands for itself: of twenty comparisons of equal runs, one is expected below 0.05.
+    """
 
     run: str
     baseline: str

@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 
 from langchain_mmrag.errors import DatasetError
 from langchain_mmrag.evaluation.dataset import EvalQuery, RetrievalDataset
-from langchain_mmrag.evaluation.metrics import cutoff, default_measures, per_query
+from langchain_mmrag.evaluation.metrics import check_extra, cutoff, default_measures, per_query
 from langchain_mmrag.evaluation.report import ALL, Cell, Comparison, Latency, Report, Run
 from langchain_mmrag.evaluation.statistics import RESAMPLES, difference, score
 from langchain_mmrag.queries import Query
@@ -88,6 +88,7 @@ def evaluate(
         ValueError: If there is no such measure, or no retriever.
     """
     named = dict(retrievers) if isinstance(retrievers, Mapping) else {"retriever": retrievers}
+    check_extra()
     measures = list(measures or default_measures(k))
     _check(dataset, named, k, measures)
     queries = dataset.related

@@ -1,6 +1,7 @@
 """`mmrag eval`, as people call it: on vectors, captions, labelled folders, datasets, logs and the demo."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from langchain_mmrag import cli
 from langchain_mmrag.demo.labelled import EXACT, labelled_town
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
-from langchain_mmrag.errors import DatasetError, MMRAGError, SourceNotFoundError
+from langchain_mmrag.errors import DatasetError, MissingDependencyError, MMRAGError, SourceNotFoundError
 from langchain_mmrag.evaluation import evaluate, load_dataset, save_dataset
 from langchain_mmrag.evaluation.builders.captions import read_captions
 from langchain_mmrag.evaluation.builders.protocols import build
@@ -284,6 +285,13 @@ def test_the_embedded_model_finds_its_way_in_the_demo():
 
 
 # what goes wrong
+
+
+def test_without_the_extra_nothing_is_embedded_for_nothing(monkeypatch, vectors):
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    monkeypatch.setattr("langchain_mmrag.evaluation.command.collection_of", None)  # calling it would fail
+    with pytest.raises(MissingDependencyError, match=r'pip install "langchain-mmrag\[eval\]"'):
+        run(vectors)
 
 
 @pytest.mark.parametrize(

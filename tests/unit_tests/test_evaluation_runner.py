@@ -86,6 +86,14 @@ def test_the_mix_is_told_by_what_is_asked_with(colours):
     assert mix["all"] == {"image": pytest.approx(2 / 6), "text": pytest.approx(4 / 6)}
 
 
+def test_a_picture_with_words_has_a_row_of_its_own(colours, sample_images):
+    both = EvalQuery(id="both", text="at night", image=str(sample_images["red"]))
+    mixed = RetrievalDataset("both", [both], colours.documents, {"both": {"i2": 1}})
+    report = evaluate(mixed, lambda query: [query.text, "i2"], k=2, measures=["mrr@2"])
+    assert [cell.name for cell in report.runs["retriever"].cells] == ["all", "text+image → image"]
+    assert report.score("retriever", "mrr@2").mean == 0.5
+
+
 class Library(BaseRetriever):
     """A LangChain retriever that is none of ours."""
 
