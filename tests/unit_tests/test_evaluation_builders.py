@@ -1,6 +1,7 @@
 """Datasets made of what people have: captions, labelled folders, logs, vectors."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from langchain_mmrag.evaluation.builders.captions import CaptionedImage, read_ca
 from langchain_mmrag.evaluation.builders.folder import read_labelled
 from langchain_mmrag.evaluation.builders.protocols import build, image_to_text, mixed, text_to_image
 from langchain_mmrag.evaluation.builders.vectors import read_vectors
+
+PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "coco_open_photos"
 
 
 @pytest.fixture
@@ -92,10 +95,31 @@ def test_flickr30k_tokens_and_tables(tmp_path, pictures):
     assert read_captions(bars) == expected
 
 
+def test_a_plain_list_of_files_and_captions(tmp_path, pictures):
+    (tmp_path / "captions.json").write_text(
+        '[{"file": "1.jpg", "captions": ["a dog", " a brown dog"], "licence": "CC0"}]'
+    )
+    assert read_captions(tmp_path) == [
+        CaptionedImage("1.jpg", str(pictures / "1.jpg"), ("a dog", "a brown dog"))
+    ]
+
+
+@pytest.mark.skipif(
+    not PHOTOS.exists(), reason=f"51 openly licensed photographs with captions are not at {PHOTOS}"
+)
+def test_real_photographs_with_five_captions_each():
+    found = mixed("photos", read_captions(PHOTOS), share=0.5)
+    assert len(found.documents) == 51
+    assert {len(item.captions) for item in read_captions(PHOTOS)} == {5}
+    assert sum(query.kind == "text" for query in found.queries) == 51
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", "[]", "there is no list 'images'"),
+        ("a.json", "{}", "there is no list 'images'"),
+        ("a.json", '[{"image": "0.jpg"}]', "it needs objects with file and captions"),
+        ("a.json", '[{"file": "0.jpg", "captions": [1]}]', "it needs objects with file and captions"),
         ("a.json", "{", "this is no JSON"),
         ("a.json", '{"images": [{"id": 1}], "annotations": []}', "it needs images[].id, .file_name"),
         ("a.json", '{"images": [], "annotations": []}', "there are no captioned pictures"),

@@ -1,4 +1,4 @@
-"""Pictures with captions, read from the formats of COCO, Flickr30k and Karpathy's splits."""
+"""Pictures with captions, read from the formats of COCO, Flickr30k and Karpathy's splits, and a plain one."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def read_captions(
     """Captioned pictures from a file of one of the known formats, or from a folder that holds one.
 
     Args:
-        path: `dataset_coco.json` and the like (Karpathy), COCO's captions JSON, Flickr30k's `.token`, or a
-            CSV with a heading; or their folder.
+        path: `dataset_coco.json` and the like (Karpathy), COCO's captions JSON, Flickr30k's `.token`, a CSV
+            with a heading, or JSON like `[{"file": "a.jpg", "captions": ["a dog"]}]`; or their folder.
         split: Of a Karpathy file.
         images: Folder of the pictures, where it is not found beside the file.
 
@@ -64,6 +64,8 @@ def read_captions(
         path = found
     if path.suffix == ".json":
         data = _json(path)
+        if isinstance(data, list):
+            return read_list(path, images=images)
         karpathy = any("sentences" in row for row in data["images"][:1])
         return read_karpathy(path, split=split, images=images) if karpathy else read_coco(path, images=images)
     return read_flickr30k(path, images=images)
@@ -72,6 +74,22 @@ def read_captions(
 def captions_file(folder: Path) -> Path | None:
     """The file of captions in a folder, if there is one."""
     return next((folder / name for name in CAPTION_FILES if (folder / name).is_file()), None)
+
+
+def read_list(path: str | Path, *, images: str | Path | None = None) -> list[CaptionedImage]:
+    """Captioned pictures from a JSON list of objects with `file` and `captions`; other keys are let be.
+
+    Raises:
+        DatasetError: If the file is another, or pictures are missing.
+    """
+    path = Path(path)
+    try:
+        named = [
+            (row["file"], "", row["file"], [said.strip() for said in row["captions"]]) for row in _json(path)
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _misformed(path, error, "objects with file and captions, a list of texts") from error
+    return _found(path, images, named)
 
 
 def read_coco(path: str | Path, *, images: str | Path | None = None) -> list[CaptionedImage]:
@@ -188,7 +206,7 @@ def _json(path: Path) -> Any:
     except ValueError as error:
         msg = f"{path}: this is no JSON: {error}"
         raise DatasetError(msg) from error
-    if not isinstance(data, dict) or not isinstance(data.get("images"), list):
+    if not isinstance(data, list) and not (isinstance(data, dict) and isinstance(data.get("images"), list)):
         msg = f"{path}: there is no list 'images': expected is COCO's captions JSON or a Karpathy split"
         raise DatasetError(msg)
     return data
