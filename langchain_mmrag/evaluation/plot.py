@@ -35,7 +35,7 @@ def plot_report(report: Report, path: Any) -> None:
     """
     figures = require("matplotlib.figure", extra=EXTRA)
     first = next(iter(report.runs.values()))
-    width = max(6.0, 1.2 + len(first.cells) * max(0.9, 0.4 * len(report.runs)))
+    width = max(6.0, 1.2 + len(first.shown) * max(0.9, 0.4 * len(report.runs)))
     height = max(4.2, 1.4 + 0.28 * len(first.mix) * len(report.runs))
     figure = figures.Figure(figsize=(width + _MIX, height), layout="constrained")
     scores, mix = figure.subplots(1, 2, width_ratios=(width, _MIX))
@@ -53,7 +53,7 @@ def _draw_scores(axes: Any, report: Report) -> None:
     measure = report.measures[0]
     bar = _BARS / len(report.runs)
     for place, (name, run) in enumerate(report.runs.items()):
-        found = [cell.scores[measure] for cell in run.cells]
+        found = [cell.scores[measure] for cell in run.shown]
         across = [column + (place - (len(report.runs) - 1) / 2) * bar for column in range(len(found))]
         below = [0.0 if s.low is None else max(0.0, s.mean - s.low) for s in found]
         above = [0.0 if s.high is None else max(0.0, s.high - s.mean) for s in found]
@@ -67,7 +67,7 @@ def _draw_scores(axes: Any, report: Report) -> None:
             error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#333333"},
         )
         axes.bar_label(bars, [f"{s.mean:.2f}" for s in found], padding=2, fontsize=7)
-    cells = next(iter(report.runs.values())).cells
+    cells = next(iter(report.runs.values())).shown
     names = [f"{cell.name.replace(' → ', _BREAK)}\n({cell.queries})" for cell in cells]
     axes.set_xticks(range(len(cells)), names, fontsize=8)
     axes.set_ylim(0, 1.05)

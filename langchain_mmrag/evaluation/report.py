@@ -57,6 +57,12 @@ class Run:
     mix: Mapping[str, Mapping[str, float]]
     latency: Latency
 
+    @property
+    def shown(self) -> Sequence[Cell]:
+        """The cells without that over everything, if another says the same."""
+        repeats = len(self.cells) == 2 and self.cells[0].queries == self.cells[1].queries  # noqa: PLR2004
+        return self.cells[1:] if repeats else self.cells
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -160,12 +166,11 @@ class Report:
         header = ["run", "query → target", "queries", f"{first} [95 %]", *others, *mix, "p50 ms", "p90 ms"]
         rows = []
         for name, run in self.runs.items():
-            for cell in run.cells:
+            for place, cell in enumerate(run.shown):
                 figures = [_score(cell.scores[first]), *(f"{cell.scores[m].mean:.3f}" for m in others)]
                 shown = [f"{run.mix[cell.query].get(kind, 0):.0%}" for kind in kinds]
-                rows.append(
-                    [name, cell.name, str(cell.queries), *figures, *shown, *_times(run.latency, cell)]
-                )
+                times = ["", ""] if place else [f"{run.latency.p50:.1f}", f"{run.latency.p90:.1f}"]
+                rows.append([name, cell.name, str(cell.queries), *figures, *shown, *times])
         for each in self.published:
             figures = [f"{each.scores[m]:.3f}" if m in each.scores else "" for m in self.measures]
             name = f"{each.query} → {each.target}"
@@ -173,10 +178,12 @@ class Report:
         return table(header, rows)
 
     def _compared(self) -> str:
-        shown = [each for each in self.comparisons if each.measure == self.measures[0]]
+        cells = {(cell.query, cell.target) for run in self.runs.values() for cell in run.shown}
+        first = self.measures[0]
+        shown = [e for e in self.comparisons if e.measure == first and (e.query, e.target) in cells]
         if not shown:
             return ""
-        header = ["compared", "query → target", f"difference in {self.measures[0]} [95 %]", "p"]
+        header = ["compared", "query → target", f"difference in {first} [95 %]", "p"]
         rows = []
         for each in shown:
             d = each.difference
@@ -184,11 +191,6 @@ class Report:
             apart = _score(Score(d.mean, d.low, d.high), sign="+")
             rows.append([f"{each.run} - {each.baseline}", cell.name, apart, _p(d.p)])
         return table(header, rows)
-
-
-def _times(latency: Latency, cell: Cell) -> list[str]:
-    whole = (cell.query, cell.target) == ALL
-    return [f"{latency.p50:.1f}", f"{latency.p90:.1f}"] if whole else ["", ""]
 
 
 def _p(value: float) -> str:

@@ -92,6 +92,7 @@ def test_a_picture_with_words_has_a_row_of_its_own(colours, sample_images):
     report = evaluate(mixed, lambda query: [query.text, "i2"], k=2, measures=["mrr@2"])
     assert [cell.name for cell in report.runs["retriever"].cells] == ["all", "text+image → image"]
     assert report.score("retriever", "mrr@2").mean == 0.5
+    assert report.to_markdown().count("| retriever") == 1  # one row says it all
 
 
 class Library(BaseRetriever):
