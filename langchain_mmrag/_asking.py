@@ -55,7 +55,7 @@ class Asking:
     ] = None
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", min=0, max=1, help="Only hits of more relevance than this, from 0 to 1."),
+        typer.Option("--threshold", min=0, max=1, help="Only hits of at least this relevance, from 0 to 1."),
     ] = None
     collapse: Annotated[
         Literal["parent", "near-duplicate", "none"] | None,

@@ -58,7 +58,7 @@ class MultimodalRetriever(BaseRetriever):
     """Which documents count as one, in place of the store's own way."""
 
     score_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Only documents of more relevance than this, from 0 to 1."""
+    """Only documents of at least this relevance, from 0 to 1."""
 
     @model_validator(mode="before")
     @classmethod

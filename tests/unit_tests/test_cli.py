@@ -1,6 +1,7 @@
 """The command, as people and scripts use it."""
 
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -175,6 +176,44 @@ def test_search_writes_a_page(store, tmp_path):
     html = page.read_text()
     assert html.count('<img src="data:image/') == 2
     assert "The red ferry leaves at noon." in html
+
+
+@pytest.mark.parametrize("command", ["search", "ask"])
+def test_a_search_by_words_finds_only_what_has_them(store, command):
+    found = json.loads(run(command, "noon", "--search", "keyword", "--store", store, "--json").stdout)
+    assert [Path(hit["source"]).name for hit in found["hits"]] == ["boats.md"]
+
+
+@pytest.mark.parametrize("rank", get_args(Rank))
+def test_every_way_to_rank_finds_the_same_in_its_order(store, rank):
+    hits = json.loads(run("search", "ferry", "--rank", rank, "--store", store, "--json").stdout)["hits"]
+    assert sorted(Path(hit["source"]).name for hit in hits) == ["blue.png", "boats.md", "red.png"]
+
+
+def test_only_hits_above_the_threshold_are_shown(store):
+    assert run("search", "ferry", "--threshold", "1", "--store", store).stdout == "Nothing was found.\n"
+    assert "nothing" in run("ask", "ferry", "--threshold", "1", "--store", store).stdout.lower()
+
+
+def test_copies_may_count_as_one(tmp_path, town, model):
+    (tmp_path / "town").mkdir()
+    for name in ("red", "again"):
+        shutil.copy(town / "red.png", tmp_path / "town" / f"{name}.png")
+    run("index", tmp_path / "town", "--store", tmp_path / "s", "--model", model)
+    arguments = ("search", "red", "--store", tmp_path / "s")
+    assert len(json.loads(run(*arguments, "--json").stdout)["hits"]) == 2
+    shown = run(*arguments, "--collapse", "near-duplicate").stdout
+    assert "+ 1 copy: " in shown
+    assert shown.count("picture") == 1
+
+
+def test_what_is_not_wanted_moves_down(store, town):
+    images = ("search", "--modality", "image", "--store", store, "--json", "--image", town / "red.png")
+    weighted = run(*images, "--not-image", town / "blue.png", "--weight", "not-image=0.9").stdout
+    hits = json.loads(weighted)["hits"]
+    assert [Path(hit["source"]).name for hit in hits] == ["red.png", "blue.png"]
+    reverse = run(*images, "--not-image", town / "red.png")
+    assert reverse.exit_code == 2
 
 
 def test_what_is_asked_becomes_a_query_and_options():

@@ -1,6 +1,8 @@
 import json
+import random
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
@@ -8,8 +10,11 @@ from langchain_core.tracers import BaseTracer
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ValidationError
 
+from langchain_mmrag import OpenCLIPEmbeddings
 from langchain_mmrag.queries import Query
 from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.training.render.palette import COLORS
+from langchain_mmrag.training.render.shapes import ShapeCard, draw_card
 from langchain_mmrag.vectorstores import MultimodalChroma
 
 
@@ -105,6 +110,86 @@ def test_any_store_that_can_rank_will_do():
     assert found.page_content == "red 4 None None None"
 
 
+FORMS = ("circle", "star", "heart", "ring")
+ASKED = tuple(COLORS)[::3]
+
+
+@pytest.fixture(scope="module")
+def cards():
+    """A retriever of cards with a shape in each of the colours, and of what is written on their backs."""
+    store = MultimodalChroma(f"cards-{uuid4()}", OpenCLIPEmbeddings("mmrag-tiny", show_progress=False))
+    rng = random.Random("cards")
+    for form in FORMS:
+        drawn = [ShapeCard(color, form, ground=ground_for(color)) for color in COLORS]
+        facts = [{"form": form, "color": card.color} for card in drawn]
+        store.add_images(blobs=[draw_card(rng, card, 128) for card in drawn], metadatas=facts)
+        store.add_texts([card.text for card in drawn], facts)
+    yield MultimodalRetriever(store=store, k=2 * len(FORMS) * len(COLORS))
+    store.delete_collection()
+
+
+def ground_for(color):
+    return "black" if color == "white" else "white"
+
+
+def place(documents, **wanted):
+    """Where the first document with this metadata stands, as a share of all of them: 0 first, 1 last."""
+    fits = [all(document.metadata[key] == wanted[key] for key in wanted) for document in documents]
+    return fits.index(True) / (len(documents) - 1)
+
+
+@pytest.mark.parametrize("modality", ["image", "text", None])
+def test_what_is_not_wanted_moves_down_and_what_is_wanted_stays_up(cards, modality):
+    before, after, kept = [], [], []
+    for form in FORMS:
+        for color in ASKED:
+            of_form = {"modality": modality, "filter": {"form": form}}
+            before.append(place(cards.invoke(form, **of_form), color=color))
+            after.append(place(cards.invoke(form, not_text=color, **of_form), color=color))
+            best = cards.invoke(form, not_text=color, modality=modality, k=5)
+            kept += [found.metadata["form"] == form for found in best]
+    assert np.mean(after) > np.mean(before) + 0.2
+    assert np.mean(kept) > 0.7
+
+
+def test_a_picture_of_what_is_not_wanted_moves_its_likes_down(cards):
+    rng = random.Random("another hand")
+    before, after = [], []
+    for form in FORMS:
+        for color in ASKED:
+            unwanted = draw_card(rng, ShapeCard(color, form, ground=ground_for(color)), 128)
+            before.append(place(cards.invoke(form, modality="image"), form=form, color=color))
+            query = Query(text=form, not_image=unwanted, modality="image")
+            after.append(place(cards.invoke(query), form=form, color=color))
+    assert np.mean(after) > np.mean(before) + 0.25
+
+
+def test_a_greater_weight_moves_what_is_not_wanted_further_down(cards):
+    def mean_place(weight):
+        weights = {"not_text": weight}
+        queries = [Query(text="star", not_text=color, weights=weights) for color in ASKED]
+        found = [place(cards.invoke(query), form="star", color=query.not_text) for query in queries]
+        return np.mean(found)
+
+    assert mean_place(0.1) < mean_place(0.5) < mean_place(1)
+
+
+def test_a_picture_and_how_it_should_differ(cards):
+    rng = random.Random("a third hand")
+    both, words, look = [], [], []
+    for color in ASKED:
+        for form in FORMS:
+            other = "red" if color != "red" else "blue"
+            picture = draw_card(rng, ShapeCard(other, form), 128)
+            asked = {"text": color, "image": picture, "modality": "image"}
+            wanted = {"color": color, "form": form}
+            both.append(place(cards.invoke(asked), **wanted))
+            words.append(place(cards.invoke({**asked, "image": None}), **wanted))
+            look.append(place(cards.invoke({**asked, "text": None}), **wanted))
+    assert np.mean(both) < np.mean(words)
+    assert np.mean(both) < np.mean(look)
+
+
 class ListeningStore:
     """A store that can rank and keeps what it was asked."""
 
@@ -143,9 +228,19 @@ def test_a_call_may_say_what_is_not_wanted():
 @pytest.mark.parametrize(
     "setting", [{"search": "deep"}, {"collapse": "all"}, {"score_threshold": 1.5}, {"score_threshold": -1}]
 )
-def test_settings_of_the_search_nobody_knows_are_refused(store, setting):
+def test_settings_of_the_search_nobody_knows_are_refused(store, retriever, setting):
     with pytest.raises(ValidationError, match=next(iter(setting))):
         MultimodalRetriever(store=store, **setting)
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        retriever.invoke("red", **setting)
+
+
+def test_settings_of_the_search_hold_in_a_collection(store):
+    retriever = MultimodalRetriever(store=store, k=6, score_threshold=0.5)
+    assert ids(retriever.invoke("red words")) == {"red text", "red picture"}
+    assert len(retriever.invoke("red words", score_threshold=0.0)) == 6
+    worded = retriever.invoke("words", search="keyword", score_threshold=0.0)
+    assert ids(worded) == {"red text", "green text", "blue text"}
 
 
 @pytest.mark.parametrize("name", ["search_type", "search_kwargs"])
@@ -160,10 +255,10 @@ async def test_settings_of_langchains_own_retriever_are_explained(store, retriev
 
 
 async def test_langchains_own_retriever_takes_a_threshold(store):
-    options = {"k": 6, "score_threshold": 0.9}
+    options = {"k": 6, "score_threshold": 0.5}
     strict = store.as_retriever(search_type="similarity_score_threshold", search_kwargs=options)
-    assert ids(strict.invoke("red words")) == {"red text"}
-    assert ids(await strict.ainvoke("red words")) == {"red text"}
+    assert ids(strict.invoke("red words")) == {"red text", "red picture"}
+    assert ids(await strict.ainvoke("red words")) == {"red text", "red picture"}
 
 
 class Recorder(BaseTracer):
