@@ -14,6 +14,10 @@ EMBEDDING = "mmrag:embedding"
 DIMENSION = "mmrag:dimension"
 
 _INDEX_SETTINGS = "hnsw:"
+_REMEDY = (
+    "Open it with the embedding it was made with, choose another collection_name, or call reset_collection()"
+    " and add everything again"
+)
 
 
 class EmbeddingRecord:
@@ -22,11 +26,15 @@ class EmbeddingRecord:
     Args:
         collection: Gives the collection with its metadata as they are now: others may have written to it.
         name: Gives the name of the embedding in use; may have to load its weights.
+        remedy: What to do if the two do not agree.
     """
 
-    def __init__(self, collection: Callable[[], Collection], name: Callable[[], str]) -> None:
+    def __init__(
+        self, collection: Callable[[], Collection], name: Callable[[], str], remedy: str = _REMEDY
+    ) -> None:
         self._collection = collection
         self._name = name
+        self._remedy = remedy
         self._agreed = False
 
     def check(self, dimension: int | None) -> None:
@@ -49,7 +57,8 @@ class EmbeddingRecord:
             stored = _stored_dimension(collection)
         lengths_differ = None not in {stored, dimension} and stored != dimension
         if lengths_differ or made_with not in {None, name}:
-            raise mismatch(collection.name, _described(made_with, stored), _described(name, dimension))
+            made, used = _described(made_with, stored), _described(name, dimension)
+            raise mismatch(collection.name, made, used, self._remedy)
         self._agreed = made_with is not None and dimension is not None
 
     def write(self, dimension: int) -> None:
@@ -72,12 +81,13 @@ class EmbeddingRecord:
         self._agreed = False
 
 
-def mismatch(collection: str, made_with: str, used_with: str) -> EmbeddingMismatchError:
+def mismatch(
+    collection: str, made_with: str, used_with: str, remedy: str = _REMEDY
+) -> EmbeddingMismatchError:
     """The error that says what to do about it."""
     return EmbeddingMismatchError(
         f"collection {collection!r} was made with {made_with} and is used with {used_with}, whose vectors "
-        "cannot be compared. Open it with the embedding it was made with, choose another collection_name, or "
-        "call reset_collection() and add everything again"
+        f"cannot be compared. {remedy}"
     )
 
 

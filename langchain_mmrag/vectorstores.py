@@ -70,6 +70,9 @@ class MultimodalChroma(SearchingChroma):
         media_policy: What pictures may be opened, when they are added, asked with and put into prompts.
         media_directory: Folder for pictures given as bytes. By default `mmrag_media` in `persist_directory`,
             or a temporary folder that goes with a store in memory; through a server it must be given.
+        text_embedding: An embedding for text alone, which gives each passage a second vector. These are in a
+            collection of their own, named like this one with `.text` at its end, and are deleted with it. For
+            a collection that was filled without, `rebuild_index` makes them.
         rank: Whether searches correct for modality or rank by plain cosine.
         **chroma: Every other keyword of `langchain_chroma.Chroma`: `host`, `port`, `client`,
             `collection_configuration`, `relevance_score_fn` and so on.
@@ -193,7 +196,7 @@ class MultimodalChroma(SearchingChroma):
         windows = self._ledger.children(ids)
         gone = list(dict.fromkeys([*ids, *(id_ for part in windows.values() for id_ in part)]))
         for batch in self._batches(gone):
-            with self._ledger.writing(batch):
+            with self._ledger.writing(batch), self._companion.replacing(batch, {}):
                 self._collection.delete(ids=batch)
         self._search.backgrounds.forget()
 
@@ -241,6 +244,7 @@ class MultimodalChroma(SearchingChroma):
     def delete_collection(self) -> None:
         """Delete the collection; `reset_collection` makes it anew."""
         self._ledger.forget()
+        self._companion.forget()
         super().delete_collection()
         self._record.forget()
         self._search.backgrounds.forget()
@@ -263,8 +267,11 @@ class MultimodalChroma(SearchingChroma):
         `mmrag` of the `persist_directory`, or in memory. It follows what is written through this class, and
         notices by the number of rows when another program adds or deletes. Call this after another program
         has replaced rows.
+
+        With a `text_embedding`, passages that have no vector of it yet, or whose text has changed, get one.
         """
         self._ledger.rebuild()
+        self._companion.rebuild()
 
     def fork(self, new_name: str) -> Self:
         """A copy of the collection under a new name; only Chroma Cloud can do it.
@@ -285,6 +292,7 @@ class MultimodalChroma(SearchingChroma):
             media_directory=self._media_folder,
             relevance_score_fn=self.override_relevance_score_fn,
             rank=self.rank,
+            text_embedding=self._text_embedding,
         )
 
     @classmethod
@@ -342,6 +350,7 @@ class MultimodalChroma(SearchingChroma):
         return written
 
     def _write(self, rows: list[Row]) -> None:
+        vectors = self._companion.embed({str(row.id): row.text for row in rows if row.side == "text"})
         self._record.write(len(rows[0].vector))
         for row in rows:
             if row.picture is not None and not row.picture.has_address:
@@ -350,7 +359,8 @@ class MultimodalChroma(SearchingChroma):
         for batch in self._batches(rows):
             ids = [str(row.id) for row in batch]
             gone = [id_ for parent in ids for id_ in stale.get(parent, ())]
-            with self._ledger.writing([*ids, *gone]):
+            touched = [*ids, *gone]
+            with self._ledger.writing(touched), self._companion.replacing(touched, vectors):
                 self._upsert(batch)
                 for part in self._batches(gone):
                     self._collection.delete(ids=part)

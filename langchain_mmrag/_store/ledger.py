@@ -18,16 +18,20 @@ from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger_file import LedgerFile, is_broken, is_busy, remove
 from langchain_mmrag._store.ledger_rows import (
     PAGE,
+    Entry,
     Sample,
     State,
     drawn,
+    entries_of,
     known_in,
     listed_ids,
     matches_of,
     numbered_after,
     pages,
+    passages_after,
     replace_rows,
     rows_of,
+    sampled_passages,
     state_of,
     windows_in,
     windows_of,
@@ -274,6 +278,10 @@ class Ledger:
         self._samples[side] = kept
         return kept[2]
 
+    def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """What is known of those of the ids that are entered."""
+        return self._run(entries_of, self._collection(), ids)
+
     def matches(
         self, query: str, limit: int | None, *, side: Side | None = None, count: int | None = None
     ) -> KeywordMatches:
@@ -294,6 +302,25 @@ class Ledger:
                 return matches_of(run, scored, worded, limit, side)
 
         return self._run(search)
+
+    def passages(self) -> int:
+        """How many rows of the text side have text that is not blank, as of the last look."""
+        return self._run(state_of).passages
+
+    def passage_ids(self) -> Iterator[list[str]]:
+        """The ids of these rows, a page at a time."""
+        last = -1
+        while page := self._run(passages_after, last):
+            last = page[-1][0]
+            yield [id_ for _, id_ in page]
+
+    def sampled_passages(self) -> tuple[object, list[str]]:
+        """Something that differs once they have changed, and the ids of those in the text side's sample."""
+
+        def sampled(file: LedgerFile) -> tuple[object, list[str]]:
+            return (file, state_of(file).changes[0]), sampled_passages(file)
+
+        return self._run(sampled)
 
     def children(self, parents: Sequence[str]) -> dict[str, list[str]]:
         """The ids of the windows of each of these rows, of those that have any.

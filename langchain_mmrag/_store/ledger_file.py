@@ -15,7 +15,7 @@ from langchain_mmrag.keyword import KeywordIndex
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 2
+VERSION: Final = 3
 _PATIENCE_S: Final = 60.0
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
@@ -30,13 +30,16 @@ CREATE TABLE rows (
     side INTEGER NOT NULL,
     draw INTEGER NOT NULL,
     parent TEXT,
-    worded INTEGER NOT NULL
+    worded INTEGER NOT NULL,
+    is_passage INTEGER NOT NULL  -- on the text side, with text that is not blank
 );
 CREATE INDEX rows_by_draw ON rows (side, draw, id);
 CREATE INDEX rows_by_parent ON rows (parent) WHERE parent IS NOT NULL;
 CREATE TABLE vectors (number INTEGER PRIMARY KEY, vector BLOB NOT NULL);
-CREATE TABLE sides (side INTEGER PRIMARY KEY, count INTEGER, worded INTEGER, changes INTEGER);
-INSERT INTO sides VALUES (0, 0, 0, 0), (1, 0, 0, 0);
+CREATE TABLE sides (
+    side INTEGER PRIMARY KEY, count INTEGER, worded INTEGER, passages INTEGER, changes INTEGER
+);
+INSERT INTO sides VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0);
 CREATE TABLE pending (
     writer TEXT NOT NULL,
     operation INTEGER NOT NULL,
@@ -44,10 +47,14 @@ CREATE TABLE pending (
     PRIMARY KEY (writer, operation, id)
 ) WITHOUT ROWID;
 CREATE TRIGGER row_added AFTER INSERT ON rows BEGIN
-    UPDATE sides SET count = count + 1, worded = worded + new.worded WHERE side = new.side;
+    UPDATE sides SET
+        count = count + 1, worded = worded + new.worded, passages = passages + new.is_passage
+    WHERE side = new.side;
 END;
 CREATE TRIGGER row_removed AFTER DELETE ON rows BEGIN
-    UPDATE sides SET count = count - 1, worded = worded - old.worded WHERE side = old.side;
+    UPDATE sides SET
+        count = count - 1, worded = worded - old.worded, passages = passages - old.is_passage
+    WHERE side = old.side;
     DELETE FROM vectors WHERE number = old.number;
 END;
 """

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count as counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,12 +50,14 @@ class State:
     Attributes:
         counts: Numbers of rows.
         worded: Numbers of rows that have words.
+        passages: Number of rows on the text side whose text is not blank.
         changes: How often the samples have changed.
         is_pending: Whether any row is marked as being written.
     """
 
     counts: tuple[int, int]
     worded: tuple[int, int]
+    passages: int
     changes: tuple[int, int]
     is_pending: bool
 
@@ -71,6 +73,11 @@ def side_of_row(metadata: Mapping[str, Any] | None) -> Side:
 def draw_of(id_: str) -> int:
     """A number from 0 to 2^63 - 1 that is as good as random, and always the same for an id."""
     return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest()) >> 1
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing in a text that could be embedded."""
+    return not text.strip()
 
 
 def _parent_of(metadata: Mapping[str, Any] | None) -> str | None:
@@ -110,8 +117,9 @@ def replace_rows(
         words = words_of(text, metadata) if parent is None else None
         if words is not None:
             worded.append((number, words))
-        entered.append((number, id_, side, draw_of(id_), parent, words is not None))
-    run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", entered)
+        is_passage = not side and not is_blank(text)
+        entered.append((number, id_, side, draw_of(id_), parent, words is not None, is_passage))
+    run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", entered)
     index.put(worded)
     reach = tuple(map(max, before, _reach(run)))
     touched = [*((number & 1, id_) for id_, number in known.items()), *((row[2], row[1]) for row in entered)]
@@ -148,9 +156,10 @@ def _reach(run: sqlite3.Connection) -> tuple[int, ...]:
 def state_of(file: LedgerFile) -> State:
     """What a ledger says of itself."""
     run = file.connection
-    text, image = run.execute("SELECT count, worded, changes FROM sides ORDER BY side").fetchall()
-    counts, worded, changes = zip(text, image, strict=True)
-    return State(counts, worded, changes, run.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None)
+    sides = run.execute("SELECT count, worded, passages, changes FROM sides ORDER BY side").fetchall()
+    counts, worded, passages, changes = zip(*sides, strict=True)
+    mark = run.execute("SELECT 1 FROM pending LIMIT 1").fetchone()
+    return State(counts, worded, passages[0], changes, mark is not None)
 
 
 def windows_of(file: LedgerFile, parents: Sequence[str]) -> list[tuple[str, str]]:
@@ -188,9 +197,9 @@ def drawn(file: LedgerFile, collection: Collection, side: int) -> tuple[list[str
     if any(vector is None for _, _, vector in found):
         # Fetched within the transaction, as rows are: an older vector never stands for a newer one.
         with file.transaction() as run:
-            _fetch_vectors(run, collection, _smallest_draws(run, side))
+            numbers = {id_: number for number, id_, vector in _smallest_draws(run, side) if vector is None}
+            _fetch_vectors(run, collection, numbers)
             found = _smallest_draws(run, side)
-            _drop_vectors_but(run, side, found)
     there = [(id_, vector) for _, id_, vector in found if vector is not None]
     if not there:
         return [], np.empty((0, 0), dtype=np.float32)
@@ -206,10 +215,7 @@ def _smallest_draws(run: sqlite3.Connection, side: int) -> list[tuple[int, str, 
     return run.execute(query, (side, SAMPLE_SIZE)).fetchall()
 
 
-def _fetch_vectors(
-    run: sqlite3.Connection, collection: Collection, drawn: Sequence[tuple[int, str, bytes | None]]
-) -> None:
-    numbers = {id_: number for number, id_, vector in drawn if vector is None}
+def _fetch_vectors(run: sqlite3.Connection, collection: Collection, numbers: Mapping[str, int]) -> None:
     for page in pages(list(numbers), PAGE):
         with reading(collection.name):
             found: Any = collection.get(ids=list(page), include=["embeddings"])
@@ -220,13 +226,55 @@ def _fetch_vectors(
         )
 
 
-def _drop_vectors_but(
-    run: sqlite3.Connection, side: int, drawn: Sequence[tuple[int, str, bytes | None]]
-) -> None:
-    """Drop vectors of rows that others have pushed out of the sample."""
-    stored = run.execute("SELECT number FROM vectors WHERE number & 1 = ?", (side,))
-    gone = {number for (number,) in stored} - {number for number, _, _ in drawn}
-    run.executemany("DELETE FROM vectors WHERE number = ?", [(number,) for number in gone])
+# --- single rows --------------------------------------------------------------------------------------------
+
+
+class Entry(NamedTuple):
+    """What is known of a row: its side, the row it is a window of, and its vector [d] as it is stored."""
+
+    side: Side
+    parent: str | None
+    vector: NDArray[np.float32]
+
+
+def entries_of(file: LedgerFile, collection: Collection, ids: Sequence[str]) -> dict[str, Entry]:
+    """Those of the ids that are entered; vectors are kept from then on, as Chroma is slow to tell them."""
+    found = _entries(file.connection, ids)
+    if any(vector is None for *_, vector in found):
+        with file.transaction() as run:
+            numbers = {id_: number for number, id_, _, _, vector in _entries(run, ids) if vector is None}
+            _fetch_vectors(run, collection, numbers)
+            found = _entries(run, ids)
+    return {
+        id_: Entry(SIDES[side], parent, np.frombuffer(vector, dtype="<f4"))
+        for _, id_, side, parent, vector in found
+        if vector is not None
+    }
+
+
+def _entries(
+    run: sqlite3.Connection, ids: Sequence[str]
+) -> list[tuple[int, str, int, str | None, bytes | None]]:
+    found = []
+    for page in pages(ids, PAGE):
+        query = f"SELECT rows.number, id, side, parent, vector FROM rows LEFT JOIN vectors USING (number) WHERE id IN ({_places(page)})"  # noqa: S608,E501
+        found += run.execute(query, page).fetchall()
+    return found
+
+
+# --- passages -----------------------------------------------------------------------------------------------
+
+
+def passages_after(file: LedgerFile, number: int) -> list[tuple[int, str]]:
+    """The next page of passages, with their numbers."""
+    query = "SELECT number, id FROM rows WHERE number > ? AND is_passage ORDER BY number LIMIT ?"
+    return file.connection.execute(query, (number, PAGE)).fetchall()
+
+
+def sampled_passages(file: LedgerFile) -> list[str]:
+    """The ids of those passages that are in the sample of the text side."""
+    query = "SELECT id, is_passage FROM rows WHERE side = 0 ORDER BY draw, id LIMIT ?"
+    return [id_ for id_, is_passage in file.connection.execute(query, (SAMPLE_SIZE,)) if is_passage]
 
 
 # --- matches ------------------------------------------------------------------------------------------------

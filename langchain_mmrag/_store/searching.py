@@ -16,6 +16,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_mmrag._record import EmbeddingRecord
+from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.search import Filter, Rank, Search, wanted
@@ -41,6 +42,7 @@ class SearchingChroma(Chroma):
         *,
         media_policy: MediaPolicy | None = None,
         media_directory: str | Path | None = None,
+        text_embedding: Embeddings | None = None,
         rank: Rank = "calibrated",
         **chroma: Any,
     ) -> None:
@@ -66,6 +68,8 @@ class SearchingChroma(Chroma):
             lambda: self._embedder.name,
         )
         self._ledger = Ledger(lambda: self._collection, self._own_folder(_LEDGER_FOLDER))
+        self._text_embedding = text_embedding
+        self._companion = Companion(self._client, lambda: self._collection, self._ledger, text_embedding)
         self._search = Search(
             lambda: self._collection, self._embedder, self._record, lambda: self.media_policy
         )

@@ -1,0 +1,292 @@
+"""A second vector for each passage, by an embedding for text alone, in a collection beside the store's own.
+
+It is named like the store's with `.text` at its end, and its ids are those of the passages: rows of the text
+side, windows included, whose text is not blank. A row of it is taken out before its passage is touched and
+comes back with a new vector afterwards. So whatever happens in between, a vector never stands for another
+text: it is there and right, or missing, which the numbers of rows tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from chromadb.errors import NotFoundError
+from numpy.typing import NDArray
+
+from langchain_mmrag._record import EmbeddingRecord
+from langchain_mmrag._store.chroma import reading
+from langchain_mmrag._store.embedder import Embedder
+from langchain_mmrag._store.ledger import Ledger
+from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages
+from langchain_mmrag.errors import StoreError
+from langchain_mmrag.ranking import unit
+
+if TYPE_CHECKING:
+    from chromadb import Collection
+    from chromadb.api import ClientAPI
+
+logger = logging.getLogger(__name__)
+
+SUFFIX: Final = ".text"
+_FEW: Final = 256  # passages that a search embeds by the way, as those a crash has left behind
+_DIGEST: Final = "text_sha256"
+_REMEDY: Final = (
+    "Give the text_embedding it was made with, or delete this collection through the client and call"
+    " rebuild_index(), which embeds every passage anew"
+)
+
+Vector = NDArray[np.float32]
+
+
+class Companion:
+    """The text vectors of a store.
+
+    Without an embedding it only sees to it that vectors another process has made do not outlive their texts.
+
+    Args:
+        client: Of the store's collection.
+        collection: Gives the store's collection.
+        ledger: Knows the passages.
+        embedding: Any LangChain embedding; `None` for none.
+    """
+
+    def __init__(
+        self, client: ClientAPI, collection: Callable[[], Collection], ledger: Ledger, embedding: Any | None
+    ) -> None:
+        self._client = client
+        self._main = collection
+        self._ledger = ledger
+        self._embedder = None if embedding is None else Embedder(embedding)
+        self._lock = RLock()
+        self._record = EmbeddingRecord(self._made, lambda: self._used.name, _REMEDY)
+        self._sample: tuple[object, Vector] | None = None
+        self._never_equal: tuple[int, int] | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the store was given an embedding for text."""
+        return self._embedder is not None
+
+    # --- asking ---------------------------------------------------------------------------------------------
+
+    def query(self, text: str) -> Vector:
+        """The unit vector [d] of a text that is asked for.
+
+        Raises:
+            EmbeddingMismatchError: If the vectors were made with another embedding.
+        """
+        vector = self._used.query(text)
+        self._check(len(vector))
+        return _unit(vector)
+
+    def near(self, query: str | Vector, k: int) -> list[tuple[str, float]]:
+        """Ids and cosines of the passages nearest to a text, or to the vector `query` made of it; best first.
+
+        Raises:
+            EmbeddingMismatchError: If the vectors were made with another embedding.
+            StoreError: If many passages have no vector yet; the message says what to do.
+        """
+        self.catch_up()
+        collection = self._existing()
+        count = collection.count() if collection is not None else 0
+        if collection is None or not count:
+            return []
+        vector: Any = self.query(query) if isinstance(query, str) else query
+        with reading(collection.name):
+            found = collection.query(
+                query_embeddings=[vector], n_results=min(k, count), include=["distances"]
+            )
+        distances = (found["distances"] or [[]])[0]
+        return [(id_, 1.0 - float(far)) for id_, far in zip(found["ids"][0], distances, strict=True)]
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """The unit vectors [d] of those of the rows that have one."""
+        vectors: dict[str, Vector] = {}
+        collection = self._existing()
+        if collection is None:
+            return vectors
+        for page in pages(ids, PAGE):
+            with reading(collection.name):
+                found: Any = collection.get(ids=list(page), include=["embeddings"])
+            if found["ids"]:
+                vectors.update(zip(found["ids"], _unit(found["embeddings"]), strict=True))
+        return vectors
+
+    def sample(self) -> Vector:
+        """The unit vectors [n, d] of passages in the ledger's sample; the same array until that changes."""
+        self.catch_up()
+        state, ids = self._ledger.sampled_passages()
+        if self._sample is None or self._sample[0] != state:
+            vectors = list(self.vectors(ids).values())
+            self._sample = (state, np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32))
+        return self._sample[1]
+
+    # --- keeping in step ------------------------------------------------------------------------------------
+
+    def embed(self, texts: Mapping[str, str]) -> dict[str, tuple[str, Vector]]:
+        """Digest and vector [d] of each text that is not blank, by id; empty without an embedding.
+
+        Raises:
+            EmbeddingMismatchError: If the vectors there are were made with another embedding.
+        """
+        texts = {id_: text for id_, text in texts.items() if not is_blank(text)}
+        if self._embedder is None or not texts:
+            return {}
+        self._check(None)  # before the time for embedding is spent
+        vectors = self._embedder.texts(list(texts.values()))
+        digests = map(_digest, texts.values())
+        return dict(zip(texts, zip(digests, vectors, strict=True), strict=True))
+
+    @contextmanager
+    def replacing(self, ids: Sequence[str], vectors: Mapping[str, tuple[str, Vector]]) -> Iterator[None]:
+        """Around a change of rows: their old vectors go before it, the new ones come after."""
+        with self._lock:
+            collection = self._existing()
+            if collection is not None and collection.count():
+                for page in pages(ids, PAGE):
+                    collection.delete(ids=list(page))
+            yield
+            self._put({id_: vectors[id_] for id_ in ids if id_ in vectors})
+
+    def catch_up(self) -> None:
+        """Embed passages that have no vector, if they are but a few, as a crash leaves them behind.
+
+        Raises:
+            StoreError: If there are more than a few.
+        """
+        self._ledger.current()
+        if self._is_complete():
+            return
+        with self._lock:
+            # A writer may have been between taking out and putting in.
+            if self._is_complete():
+                return
+            count, total = self._counts()
+            if total - count > _FEW:
+                msg = (
+                    f"{total - count} of {total} passages have no vector of the text_embedding yet: call"
+                    " rebuild_index(), which embeds them, or open the store without text_embedding"
+                )
+                raise StoreError(msg)
+            if count > total:
+                self._take_out_gone()
+            for ids in self._ledger.passage_ids():
+                known = self._digests(ids)
+                self._embed_passages([id_ for id_ in ids if id_ not in known])
+            self._never_equal = self._counts()
+
+    def _is_complete(self) -> bool:
+        counts = self._counts()
+        # Should the two never agree, every search would list the collection.
+        return counts[0] == counts[1] or counts == self._never_equal
+
+    def _counts(self) -> tuple[int, int]:
+        """How many vectors there are, and how many passages."""
+        collection = self._existing()
+        return (0 if collection is None else collection.count()), self._ledger.passages()
+
+    def rebuild(self) -> None:
+        """Take out vectors of texts that are gone or have changed, and embed passages that have none."""
+        if self._embedder is None:
+            return
+        with self._lock:
+            self._sample = self._never_equal = None
+            self._check(None)
+            self._take_out_gone()
+            for ids in self._ledger.passage_ids():
+                known, texts = self._digests(ids), self._texts(ids)
+                self._embed_passages([id_ for id_, text in texts.items() if known.get(id_) != _digest(text)])
+
+    def forget(self) -> None:
+        """Delete the collection, if there is one."""
+        self._record.forget()
+        self._sample = None
+        try:
+            self._client.delete_collection(self._name)
+        except NotFoundError:
+            logger.debug("there are no text vectors to delete beside %s", self._name)
+
+    # --- the collection -------------------------------------------------------------------------------------
+
+    @property
+    def _used(self) -> Embedder:
+        if self._embedder is None:
+            msg = "this needs a text_embedding: give one to MultimodalChroma"
+            raise StoreError(msg)
+        return self._embedder
+
+    @property
+    def _name(self) -> str:
+        return self._main().name + SUFFIX
+
+    def _existing(self) -> Collection | None:
+        # Another process may have made or deleted it since.
+        try:
+            return self._client.get_collection(self._name, embedding_function=None)
+        except NotFoundError:
+            self._record.forget()
+            return None
+
+    def _check(self, dimension: int | None) -> None:
+        if self._existing() is not None:
+            self._record.check(dimension)
+
+    def _made(self) -> Collection:
+        return self._client.get_or_create_collection(
+            self._name, configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+        )
+
+    def _put(self, vectors: Mapping[str, tuple[str, Vector]]) -> None:
+        if not vectors:
+            return
+        self._record.write(len(next(iter(vectors.values()))[1]))
+        collection = self._made()
+        size = self._client.get_max_batch_size()
+        for ids in pages(list(vectors), size):
+            embeddings: Any = [vectors[id_][1] for id_ in ids]
+            collection.upsert(
+                ids=list(ids), embeddings=embeddings, metadatas=[{_DIGEST: vectors[id_][0]} for id_ in ids]
+            )
+
+    def _embed_passages(self, ids: Sequence[str]) -> None:
+        if ids:
+            self._put(self.embed(self._texts(ids)))
+
+    def _texts(self, ids: Sequence[str]) -> dict[str, str]:
+        main = self._main()
+        with reading(main.name):
+            found = main.get(ids=list(ids), include=["documents"])
+        return {id_: text or "" for id_, text in zip(found["ids"], found["documents"] or (), strict=True)}
+
+    def _digests(self, ids: Sequence[str]) -> dict[str, Any]:
+        """What the texts were when their vectors were made, of those that have one."""
+        collection = self._existing()
+        if collection is None:
+            return {}
+        found = collection.get(ids=list(ids), include=["metadatas"])
+        rows: Iterable[Any] = zip(found["ids"], found["metadatas"] or (), strict=True)
+        return {id_: (metadata or {}).get(_DIGEST) for id_, metadata in rows}
+
+    def _take_out_gone(self) -> None:
+        """Take out vectors of rows that other programs have deleted."""
+        collection = self._existing()
+        if collection is None:
+            return
+        passages = {id_ for page in self._ledger.passage_ids() for id_ in page}
+        gone = [id_ for id_ in collection.get(include=[])["ids"] if id_ not in passages]
+        for page in pages(gone, PAGE):
+            collection.delete(ids=list(page))
+
+
+def _unit(vectors: Any) -> Vector:
+    return unit(vectors).astype(np.float32)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
