@@ -2,29 +2,35 @@
 
 CLIP keeps images and texts in two separate cones, so to a text query every text is nearer than any image.
 Each modality m is therefore corrected by its own background: its mean μ_m and a random sample B_m of its
-unit vectors.
+unit vectors. `rank="calibrated"` does this, in the space P_m(x) = unit(W_m (x - μ_m)):
 
-    q_c  = unit(q - μ_(modality of q))
-    s(d) = q_c · unit(d - μ_m)
-    b    = q_c · unit(B_m - μ_m)
-    z(d) = (s(d) - mean(b)) / std(b)
+    q    = P_(modality of q)(q)                        B'_m = P_m(B_m)
+    h(x) = a · (mean of the 10 greatest x · b over b in B' of the query's modality)
+    s(d) = q · P_m(d) - h(P_m(d))
+    z(d) = (s(d) - mean over B'_m of s) / (its standard deviation)
 
-Removing the means is "GR-CLIP" (Li et al. 2025, arXiv 2507.19054); standing the score against what the query
-scores by chance follows the standardisation of Yamashita et al. 2025 (arXiv 2511.22141).
+- Removing the means is "GR-CLIP" (Li et al. 2025, arXiv 2507.19054). W_m = Σ_m^(-1/16), shrunk, evens out a
+  little what a modality's vectors vary in: fully whitened ones tell single items better apart, topics worse.
+- h holds back hubs, documents that are near to everything ("NNN", Chowdhury et al. 2024, arXiv 2410.24114).
+- Standing the score against what the query scores by chance follows the standardisation of Yamashita et al.
+  2025 (arXiv 2511.22141).
+- Then the query moves a little towards the best few found and everything is scored once more:
+  pseudo-relevance feedback (Rocchio 1971). It only changes the order; the scores stay the query's own.
 
 A document that is itself in the sample is left out of B_m for its own score: of n items none can be
 more than sqrt(n - 1) standard deviations from a mean it is part of, so otherwise the rarer modality of a
-small collection never wins. Below some twenty documents there is no background to speak of, and the
-modalities are merged by rank.
+small collection never wins. Below some twenty documents there is no background to speak of; then it is padded
+with a prior, or without one the modalities are merged by rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import erfc, sqrt
 from statistics import NormalDist
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,16 +51,26 @@ Collapse: TypeAlias = Literal["parent", "near-duplicate", "none"]
 
 SIDES: tuple[Side, Side] = ("text", "image")
 
-SAMPLE_SIZE = 256
-"""Vectors in a background; nDCG levels off between 128 and 256."""
+SAMPLE_SIZE = 1024
+"""Vectors in a background: of smaller sides all, so that they are exact."""
 
-_WEIGHTS = {"text": 0.7, "image": 0.3}
-"""Shares in a query of both; the sum of centred units does best with the text at 0.7."""
+# Chosen on several geometries, checked on seeds kept apart, each flat around its value: docs/decisions/0007.
+_WHITENING = -1 / 16
+_SHRINKAGE = 1.0  # of Σ towards the identity, in mean eigenvalues
+_HUBNESS = 0.3
+_NEIGHBOURS = 10
+_BANK = 256  # of the sample: more neighbours to look among change little
+_FEEDBACK = 0.4
+_FEEDBACK_DOCUMENTS = 5
+_FEEDBACK_SHARPNESS = 2.0
+_FEEDBACK_TRUST = 200  # documents at which feedback has half its weight: few have few that are relevant
 
 _FEW = 5
 _SMALL = 20
+_PRIOR_ITEMS = 10  # what a prior weighs, in documents
 _PRIOR_STD = 0.1  # of centred cosines in CLIP models: .08 to .14
-_PRIOR_ITEMS = 2
+_PRIOR_STD_ITEMS = 2
+_RRF = 60  # Cormack et al. 2009
 _TIE_BREAK = 1e-6
 _TINY = 1e-9
 
@@ -74,21 +90,95 @@ class Background:
     Attributes:
         count: Its number of documents.
         sample: Unit vectors [n, d] of a random choice of them, n <= count.
+        prior: Unit vectors [p, d] of this side from elsewhere, which stand in for documents not there yet.
     """
 
     count: int
     sample: FloatArray
+    prior: FloatArray | None = None
+
+    @cached_property
+    def vectors(self) -> FloatArray:
+        """The sample, padded with the prior as far as it is small [m, d]."""
+        return self.sample if self.prior is None else np.concatenate([self.sample, self.prior])
 
     @cached_property
     def mean(self) -> FloatArray:
-        """μ_m [d]."""
-        mean: FloatArray = self.sample.mean(axis=0)
-        return mean
+        """μ_m [d], shrunk towards the prior's."""
+        if self.prior is None:
+            mean: FloatArray = self.sample.mean(axis=0)
+            return mean
+        n = len(self.sample)
+        own = self.sample.sum(axis=0)
+        shrunk: FloatArray = (own + _PRIOR_ITEMS * self.prior.mean(axis=0)) / (n + _PRIOR_ITEMS)
+        return shrunk
 
     @cached_property
-    def centred(self) -> FloatArray:
-        """unit(B_m - μ_m) [n, d]."""
-        return unit(self.sample - self.mean)
+    def whitening(self) -> FloatArray:
+        """W_m = ((Σ_m + I) / 2)^(-1/16) [d, d], with Σ_m scaled to a mean eigenvalue of 1."""
+        centred = unit(self.vectors - self.mean)
+        n, d = centred.shape
+        # Of fewer vectors than dimensions, only as many directions have a variance.
+        values, directions = _spectrum(centred)
+        values = values * d / n
+        floor = (_SHRINKAGE / (1 + _SHRINKAGE)) ** _WHITENING
+        gains = ((values + _SHRINKAGE) / (1 + _SHRINKAGE)) ** _WHITENING - floor
+        matrix: FloatArray = floor * np.eye(d) + (directions.T * gains) @ directions
+        return matrix
+
+    @cached_property
+    def placed(self) -> FloatArray:
+        """P_m of `vectors` [m, d]."""
+        return self.place(self.vectors)
+
+    @cached_property
+    def bank(self) -> FloatArray:
+        """Those of `placed` among which neighbours are counted."""
+        return self.placed[:_BANK]
+
+    def place(self, vectors: ArrayLike) -> FloatArray:
+        """P_m of vectors of this side: centred, evened out, of norm 1 [..., d]."""
+        return unit((unit(vectors) - self.mean) @ self.whitening)
+
+    def hubness_in(self, bank: FloatArray) -> FloatArray:
+        """Hubness of `placed` among a bank [b, d] of one side; kept for the last bank asked with [m]."""
+        kept: dict[int, tuple[FloatArray, FloatArray]] = self.__dict__.setdefault("_hubness", {})
+        if id(bank) not in kept:
+            own = np.arange(len(bank)) if bank is self.bank else None
+            kept[id(bank)] = bank, hubness(self.placed, bank, own)
+        return kept[id(bank)][1]
+
+
+def _spectrum(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Eigenvalues [r] and eigenvectors [r, d] of rows^T rows, by way of the smaller Gram matrix."""
+    n, d = rows.shape
+    if n >= d:
+        values, vectors = np.linalg.eigh(rows.T @ rows)
+        return np.maximum(values, 0.0), vectors.T
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    kept = values > _TINY
+    directions: FloatArray = (vectors[:, kept].T @ rows) / np.sqrt(values[kept])[:, None]
+    return values[kept], directions
+
+
+def hubness(placed: FloatArray, bank: FloatArray, own: Places | None = None) -> FloatArray:
+    """How near documents are to whatever there is: the mean of their 10 greatest cosines, times 0.3 [n].
+
+    Args:
+        placed: The documents [n, d].
+        bank: Vectors of the side the query is of [b, d].
+        own: Where in the bank the first of the documents stand themselves, -1 if nowhere.
+    """
+    cosines = placed @ bank.T
+    if own is not None:
+        inside = np.flatnonzero((own >= 0) & (own < len(bank)))
+        cosines[inside, own[inside]] = -np.inf
+    nearest = min(_NEIGHBOURS, len(bank) - 1)
+    if nearest < 1:
+        return np.zeros(len(placed))
+    top = np.partition(cosines, -nearest, axis=1)[:, -nearest:]
+    result: FloatArray = _HUBNESS * top.mean(axis=1)
+    return result
 
 
 @dataclass(frozen=True)
@@ -105,6 +195,21 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One part of a query.
+
+    Attributes:
+        side: Which encoder read it.
+        vector: Its vector [d].
+        weight: Its share in the sum; negative for what is not wanted.
+    """
+
+    side: Side
+    vector: FloatArray
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Ranker:
     """Scores the documents of a collection for one query, on one scale for all sides.
 
@@ -112,72 +217,178 @@ class Ranker:
     accuracy within a side.
 
     Attributes:
-        parts: The vector [d] of the query's text, image or both.
-        backgrounds: Of each side that has documents.
+        parts: Of the query, at least one of them wanted.
+        backgrounds: Of each side that has documents or a prior.
         searched: The sides documents are wanted of, each with a background.
+        rank: How to merge the sides.
     """
 
-    parts: Mapping[Side, FloatArray]
+    parts: Sequence[Part]
     backgrounds: Mapping[Side, Background]
     searched: Sequence[Side]
+    rank: Rank = "calibrated"
 
-    @property
-    def search_vector(self) -> FloatArray:
-        """The unit vector [d] that finds each side's candidates among the vectors as they are stored."""
-        return self.plain if len(self.searched) == 1 or self.by_rank else self.centred
+    def search_vector(self, side: Side) -> FloatArray:
+        """The unit vector [d] by whose cosines with a side's stored vectors its candidates are found."""
+        if self._is_plain:
+            return self.plain
+        if self.rank == "centered":
+            return self.centred
+        return unit(self.backgrounds[side].whitening @ self.placed)
 
     @cached_property
     def plain(self) -> FloatArray:
-        """The query as it was embedded [d]; text and image only add up once they are centred."""
-        if len(self.parts) > 1:
-            return self.centred
-        (part,) = self.parts.values()
-        return unit(part)
+        """The query as it was embedded [d]; several parts only add up once they are centred."""
+        return unit(self.parts[0].vector) if len(self.parts) == 1 else self.centred
 
     @cached_property
     def centred(self) -> FloatArray:
-        """The query with the mean of its side taken off [d]: what it says, not how it says it."""
-        return unit(np.sum([_WEIGHTS[side] * self._centred(side) for side in self.parts], axis=0))
+        """The query with the means of its sides taken off [d]: what it says, not how it says it."""
+        return self._sum(lambda background, vector: unit(unit(vector) - background.mean))
+
+    @cached_property
+    def placed(self) -> FloatArray:
+        """The query in the space documents are compared in [d]."""
+        return self._sum(lambda background, vector: background.place(vector))
 
     @cached_property
     def by_rank(self) -> bool:
-        """Whether the collection is too small for its statistics to mean anything."""
-        counts = [self.backgrounds[side].count for side in self.searched]
+        """Whether the collection is too small for its statistics to mean anything, and there is no prior."""
+        chosen = [self.backgrounds[side] for side in self.searched]
+        if any(background.prior is not None for background in chosen):
+            return False
+        counts = [background.count for background in chosen]
         return min(counts) < _FEW or sum(counts) <= _SMALL
 
-    def scores(self, side: Side, found: Candidates) -> FloatArray:
-        """Score the candidates [n] of one side: higher is better, comparable across sides."""
+    def vectors(self, side: Side, found: Candidates) -> FloatArray:
+        """The candidates as they lie in the space they are ranked in, where sides can be compared [n, d]."""
+        if self._is_plain and len(self.searched) == 1:
+            return unit(found.vectors)
+        return self.backgrounds[side].place(found.vectors)
+
+    def scores(self, found: Mapping[Side, Candidates]) -> dict[Side, FloatArray]:
+        """Score the candidates [n] of each side: higher is better, comparable across sides."""
         if len(self.searched) == 1:
-            return plain_scores(self.plain, found, self.backgrounds[side])
+            return self.standing(found)
+        if self.rank == "centered":
+            return {
+                side: unit(unit(each.vectors) - self.backgrounds[side].mean) @ self.centred
+                for side, each in found.items()
+            }
+        if self.rank == "rrf":
+            return {side: self._reciprocal_ranks(side, each) for side, each in found.items()}
         if self.by_rank:
             longest = max(self.backgrounds[side].count for side in self.searched)
-            return rank_scores(self.plain, self.centred, found, longest)
-        return calibrated_scores(self.centred, found, self.backgrounds[side])
+            return {
+                side: rank_scores(self.plain, self.centred, each, longest) for side, each in found.items()
+            }
+        own = self.standing(found)
+        return reordered(own, self._with_feedback(own, found))
 
-    def _centred(self, side: Side) -> FloatArray:
-        plain = unit(self.parts[side])
-        if side not in self.backgrounds:
-            return plain
-        moved = plain - self.backgrounds[side].mean
+    def standing(self, found: Mapping[Side, Candidates]) -> dict[Side, FloatArray]:
+        """How far each candidate stands out from its side's background, however they are ranked: z [n]."""
+        if len(self.searched) == 1:
+            backgrounds = self.backgrounds
+            return {side: plain_scores(self.plain, each, backgrounds[side]) for side, each in found.items()}
+        return {side: self._calibrated(self.placed, side, each) for side, each in found.items()}
+
+    def relevances(
+        self, found: Mapping[Side, Candidates], standing: Mapping[Side, FloatArray]
+    ) -> dict[Side, FloatArray]:
+        """`relevances` of `standing`; the cosine where there are too few to know what chance is [n]."""
+        if self.by_rank:
+            return {side: np.clip(unit(each.vectors) @ self.plain, 0.0, 1.0) for side, each in found.items()}
+        backgrounds = [self.backgrounds[side] for side in self.searched]
+        chance = np.concatenate([self._chance(background) for background in backgrounds])
+        count = sum(background.count for background in backgrounds)
+        return {side: relevances(z, chance, count) for side, z in standing.items()}
+
+    def _chance(self, background: Background) -> FloatArray:
+        if len(self.searched) == 1:
+            scores = background.vectors @ self.plain
+        else:
+            scores = background.placed @ self.placed - background.hubness_in(self._bank[1])
+        spread = float(scores.std())
+        standing: FloatArray = (scores - scores.mean()) / (spread if spread > _TINY else 1.0)
+        return standing
+
+    @property
+    def _is_plain(self) -> bool:
+        return len(self.searched) == 1 or self.rank in {"raw", "rrf"} or self.by_rank
+
+    @cached_property
+    def _bank(self) -> tuple[Side, FloatArray]:
+        """The side most of the query is of, and vectors of it: what a document may be a hub to."""
+        known = [part for part in self.parts if part.weight > 0 and part.side in self.backgrounds]
+        side = max(known, key=lambda part: part.weight).side if known else self.searched[0]
+        return side, self.backgrounds[side].bank
+
+    def _calibrated(self, query: FloatArray, side: Side, found: Candidates) -> FloatArray:
+        return calibrated_scores(query, found, self.backgrounds[side], self._bank[1])
+
+    def _with_feedback(
+        self, scores: Mapping[Side, FloatArray], found: Mapping[Side, Candidates]
+    ) -> dict[Side, FloatArray]:
+        """Scores for the query moved towards its best documents."""
+        all_scores = np.concatenate([scores[side] for side in found])
+        all_vectors = np.concatenate([self.vectors(side, each) for side, each in found.items()])
+        if not len(all_scores):
+            return dict(scores)
+        count = sum(self.backgrounds[side].count for side in self.searched)
+        weight = _FEEDBACK * count / (count + _FEEDBACK_TRUST)
+        moved = feedback(self.placed, all_scores, all_vectors, weight)
+        return {side: self._calibrated(moved, side, each) for side, each in found.items()}
+
+    def _reciprocal_ranks(self, side: Side, found: Candidates) -> FloatArray:
+        standing = plain_scores(self.plain, found, self.backgrounds[side])
+        ranks: FloatArray = 1.0 / (_RRF + _places_in_order(standing))
+        return ranks + _TIE_BREAK * _TIE_BREAK * standing
+
+    def _sum(self, placed: Callable[[Background, FloatArray], FloatArray]) -> FloatArray:
+        total: FloatArray = np.sum([part.weight * self._moved(part, placed) for part in self.parts], axis=0)
+        if np.linalg.norm(total) > _TINY:
+            return unit(total)
+        msg = (
+            "the query takes away all that it asks for: what is wanted and what is not are the same to the"
+            " model; give other words or pictures, or other weights"
+        )
+        raise ValueError(msg)
+
+    def _moved(self, part: Part, placed: Callable[[Background, FloatArray], FloatArray]) -> FloatArray:
+        background = self.backgrounds.get(part.side)
+        moved = unit(part.vector) if background is None else placed(background, part.vector)
         # A query like the only document of its side would have nothing left.
-        return unit(moved) if np.linalg.norm(moved) > _TINY else plain
+        return moved if np.linalg.norm(moved) > _TINY else unit(part.vector)
 
 
-def calibrated_scores(centred_query: FloatArray, found: Candidates, background: Background) -> FloatArray:
+def _places_in_order(scores: FloatArray) -> FloatArray:
+    """Place of each score from the best, which is 1 [n]."""
+    places = np.empty(len(scores))
+    places[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return places
+
+
+def calibrated_scores(
+    query: FloatArray, found: Candidates, background: Background, bank: FloatArray
+) -> FloatArray:
     """The z of each candidate [n]: how far above its side's background it scores, in standard deviations.
 
     Mean and deviation lean on a weak prior (0 and 0.1, worth two items), which keeps them finite for
     backgrounds of a few or of identical vectors.
 
     Args:
-        centred_query: The query's vector [d], its own mean taken off.
+        query: The query's vector [d] in the space of `Background.place`.
         found: The candidates.
         background: Of their side.
+        bank: Vectors [b, d] of the query's side, among which hubs are known.
     """
-    inside = (found.places >= 0) & (len(background.sample) > 1)
-    # Leaving a document out of the mean as well would only move it farther along the same line.
-    scores = unit(unit(found.vectors) - background.mean) @ centred_query
-    return _standardised(scores, background.centred @ centred_query, found.places, inside)
+    placed = background.place(found.vectors)
+    own = found.places if bank is background.bank else None
+    scores = placed @ query - hubness(placed, bank, own)
+    chance = background.placed @ query - background.hubness_in(bank)
+    # Leaving a document out of the mean of vectors as well would only move it farther along the same line.
+    left_out = (found.places >= 0) & (len(background.placed) > 1)
+    return _standardised(scores, chance, found.places, left_out)
 
 
 def plain_scores(query: FloatArray, found: Candidates, background: Background) -> FloatArray:
@@ -191,7 +402,7 @@ def plain_scores(query: FloatArray, found: Candidates, background: Background) -
     # Nobody is left out here: that would shift documents of the sample against the others.
     anyone = np.zeros(len(found.places), dtype=bool)
     scores = unit(found.vectors) @ query
-    return _standardised(scores, background.sample @ query, found.places, anyone, centred=False)
+    return _standardised(scores, background.vectors @ query, found.places, anyone, centred=False)
 
 
 def _standardised(
@@ -206,7 +417,7 @@ def _standardised(
     n = len(chance) - left_out
     mean = (chance.sum() - own) / n
     variance = np.maximum((np.square(chance).sum() - np.square(own)) / n - np.square(mean), 0.0)
-    trust = n / (n + _PRIOR_ITEMS)
+    trust = n / (n + _PRIOR_STD_ITEMS)
     spread = np.sqrt(trust * variance + (1 - trust) * _PRIOR_STD**2)
     result: FloatArray = (scores - (trust * mean if centred else mean)) / spread
     return result
@@ -226,13 +437,41 @@ def rank_scores(query: FloatArray, centred_query: FloatArray, found: Candidates,
     """
     longest = max(longest, len(found.vectors))
     documents = unit(found.vectors)
-    order = np.argsort(-(documents @ query), kind="stable")
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.arange(1, len(order) + 1)
     quantile = NormalDist().inv_cdf
+    places = _places_in_order(documents @ query).tolist()
     # Blom's approximation of expected normal order statistics.
-    expected = np.array([quantile((longest - rank + 0.625) / (longest + 0.25)) for rank in ranks.tolist()])
-    return expected.reshape(len(order)) + _TIE_BREAK * (documents @ centred_query)
+    expected = np.array([quantile((longest - place + 0.625) / (longest + 0.25)) for place in places])
+    return expected.reshape(len(places)) + _TIE_BREAK * (documents @ centred_query)
+
+
+def feedback(query: FloatArray, scores: FloatArray, vectors: FloatArray, weight: float) -> FloatArray:
+    """The query moved towards the best few documents found for it [d], the more the better they are.
+
+    Pseudo-relevance feedback after Rocchio (1971).
+
+    Args:
+        query: Unit vector [d].
+        scores: z of the documents [n].
+        vectors: The documents, in the space of the query [n, d].
+        weight: Of the documents, against 1 for the query.
+    """
+    best = np.argsort(-scores, kind="stable")[:_FEEDBACK_DOCUMENTS]
+    shares = np.exp(_FEEDBACK_SHARPNESS * (scores[best] - scores[best[0]]))
+    return unit(query + weight * (shares / shares.sum()) @ vectors[best])
+
+
+def reordered(scores: Mapping[Side, FloatArray], better: Mapping[Side, FloatArray]) -> dict[Side, FloatArray]:
+    """The values of `scores`, put in the order of `better` over all sides.
+
+    So the best document by `better` gets the best score there is: ways to find a better order, which by
+    their nature raise what they prefer, cannot make a query without an answer look as if it had one.
+    """
+    values = np.concatenate([scores[side] for side in better])
+    order = np.argsort(-np.concatenate(list(better.values())), kind="stable")
+    arranged = np.empty_like(values)
+    arranged[order] = -np.sort(-values)
+    ends = np.cumsum([len(each) for each in better.values()])[:-1]
+    return dict(zip(better, np.split(arranged, ends), strict=True))
 
 
 def mmr_order(relevance: FloatArray, vectors: FloatArray, k: int, lambda_mult: float) -> list[int]:
@@ -258,3 +497,86 @@ def mmr_order(relevance: FloatArray, vectors: FloatArray, k: int, lambda_mult: f
         open_places[best] = False
         likeness = np.maximum(likeness, documents @ documents[best])
     return picked
+
+
+# --- how sure one can be ------------------------------------------------------------------------------------
+
+_TAIL = 0.99
+_TAIL_Z = 2.326  # of a normal distribution, at that quantile
+_LEAST_COUNT = 100
+
+
+def relevances(scores: ArrayLike, chance: FloatArray, count: int) -> FloatArray:
+    """How sure one can be that documents did not get their scores by chance [n], from 0 to 1.
+
+    Φ(z / s)^N: the probability that the best of N documents which have nothing to do with the query would
+    score less. s is how much farther the query's own background reaches than a normal distribution does, by
+    its 99th percentile, and at least 1; N is the number of documents, and at least 100.
+
+    Args:
+        scores: z of the documents [n].
+        chance: z of the background, for the same query [m].
+        count: Number of documents searched.
+    """
+    z = np.asarray(scores, dtype=np.float64)
+    reach = float(np.quantile(chance, _TAIL)) / _TAIL_Z if len(chance) >= _LEAST_COUNT else 1.0
+    beyond = np.array([erfc(each / max(reach, 1.0) / sqrt(2.0)) / 2.0 for each in z.ravel()])
+    result: FloatArray = np.exp(max(count, _LEAST_COUNT) * np.log1p(-np.minimum(beyond, 1 - _TINY)))
+    return result.reshape(z.shape)
+
+
+# --- words beside vectors -----------------------------------------------------------------------------------
+
+_WORDS = 2.0  # standard deviations that all of a query's words are worth
+_ALL_WORDS = 0.75
+_RARE = 3
+_AS_GOOD = 0.8
+_ABOVE = 1e-3
+
+
+class WordMatch(Protocol):
+    """What the words of a document say to a query; `keyword.KeywordMatch` is one."""
+
+    @property
+    def score(self) -> float:
+        """Higher is better."""
+
+    @property
+    def coverage(self) -> float:
+        """Which share of the query's words the document has, from 0 to 1."""
+
+
+def fused(
+    scores: Mapping[Side, FloatArray],
+    relevance: Mapping[Side, FloatArray],
+    words: Mapping[Side, Sequence[WordMatch | None]],
+) -> tuple[dict[Side, FloatArray], dict[Side, FloatArray]]:
+    """Scores and relevances of vectors and of words together.
+
+    Words put the documents of a side in a better order, but the scores of the side stay what they are, given
+    out anew in that order: so passages gain nothing on pictures, which have no words to be found by. Only
+    what hardly any document has, such as a name or a number, is an answer in itself: a document among the few
+    that have all words of the query comes first.
+
+    Args:
+        scores: z of the documents of each side [n].
+        relevance: Theirs [n].
+        words: For each document [n] what its words say, or `None` if it has none of the query's.
+    """
+    best = max((match.score for side in words.values() for match in side if match), default=0.0)
+    peers = [match for side in words.values() for match in side if match and match.score >= _AS_GOOD * best]
+    is_answer = 0 < len(peers) <= _RARE and max(match.coverage for match in peers) >= _ALL_WORDS
+    top = max((float(each.max()) for each in scores.values() if len(each)), default=0.0)
+    both: tuple[dict[Side, FloatArray], dict[Side, FloatArray]] = {}, {}
+    for side, given in scores.items():
+        coverage = np.array([match.coverage if match else 0.0 for match in words[side]])
+        order = np.argsort(-(given + _WORDS * coverage), kind="stable")
+        for kind, values in enumerate((given, relevance[side])):
+            both[kind][side] = np.empty_like(values)
+            both[kind][side][order] = -np.sort(-values)
+        if is_answer:
+            for place, match in enumerate(words[side]):
+                if match in peers and match is not None and match.coverage >= _ALL_WORDS:
+                    both[0][side][place] = max(top, 0.0) + _ABOVE * (1 + match.score / best)
+                    both[1][side][place] = max(both[1][side][place], match.coverage)
+    return both

@@ -198,7 +198,6 @@ class MultimodalChroma(SearchingChroma):
         for batch in self._batches(gone):
             with self._ledger.writing(batch), self._companion.replacing(batch, {}):
                 self._collection.delete(ids=batch)
-        self._search.backgrounds.forget()
 
     def _matching(self, ids: list[str] | None, conditions: Mapping[str, Any]) -> list[str]:
         if ids is None and not conditions:
@@ -247,7 +246,6 @@ class MultimodalChroma(SearchingChroma):
         self._companion.forget()
         super().delete_collection()
         self._record.forget()
-        self._search.backgrounds.forget()
 
     def reset_collection(self) -> None:
         """Make the collection anew, empty, open to any embedding, with the settings this store was given."""
@@ -292,6 +290,7 @@ class MultimodalChroma(SearchingChroma):
             media_directory=self._media_folder,
             relevance_score_fn=self.override_relevance_score_fn,
             rank=self.rank,
+            search=self.search_mode,
             text_embedding=self._text_embedding,
         )
 
@@ -364,8 +363,6 @@ class MultimodalChroma(SearchingChroma):
                 self._upsert(batch)
                 for part in self._batches(gone):
                     self._collection.delete(ids=part)
-            for row in batch:
-                self._search.backgrounds.wrote(row.side)
 
     def _stale_windows(self, ids: list[str]) -> dict[str, list[str]]:
         """The windows, by parent, that replaced rows have and those written in their place have not."""

@@ -1,33 +1,67 @@
-"""From a query to ranked rows of a collection."""
+"""From a query to ranked documents of a collection."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from chromadb.errors import InvalidArgumentError
 
 from langchain_mmrag._record import EmbeddingRecord, mismatch
-from langchain_mmrag._store.backgrounds import Backgrounds, Sampled
+from langchain_mmrag._store.backgrounds import Backgrounds, Prior
+from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, tilted
 from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, reading, side_of, where
 from langchain_mmrag._store.embedder import Embedder
+from langchain_mmrag._store.gather import Answer, Found, gathered
+from langchain_mmrag._store.ledger import Ledger
+from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
+from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.queries import Query, check_modality
-from langchain_mmrag.ranking import Candidates, FloatArray, Ranker, Side, unit
+from langchain_mmrag.ranking import (
+    Background,
+    Candidates,
+    Collapse,
+    FloatArray,
+    Part,
+    Rank,
+    Ranker,
+    SearchMode,
+    Side,
+    fused,
+    reordered,
+    unit,
+)
 from langchain_mmrag.types import Modality
 
 if TYPE_CHECKING:
     from chromadb import Collection
 
-Rank: TypeAlias = Literal["calibrated", "raw"]
 Filter: TypeAlias = Mapping[str, Any]
 
-_CANDIDATES = 30  # of each side: the ten best by exact score are among them
-_TINY = 1e-9
+_CANDIDATES = 60  # of each side: the ten best by the scores that count are among them
+_PAGE = 1000
 _OPTIONS = ("where_document", "ids")  # of Chroma's query, beside what is asked for here
+
+
+@dataclass(frozen=True)
+class How:
+    """The ways of a search that do not concern what is looked for.
+
+    Attributes:
+        rank: How sides are put in one order.
+        search: By vectors, by words, or both.
+        collapse: Which documents count as one.
+        threshold: Relevance below which nothing is returned.
+    """
+
+    rank: Rank
+    search: SearchMode = "vector"
+    collapse: Collapse = "parent"
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,23 +77,6 @@ class Wanted:
     k: int
     condition: Where | None
     options: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Found:
-    """A hit with its score, and how it looks in the space it was ranked in.
-
-    Attributes:
-        hit: Document, stored vector and distance.
-        score: Higher is better; comparable within one answer.
-        vector: Unit vector [d], centred if several sides were ranked.
-        relevance: On the scale of a cosine: 1 is the most.
-    """
-
-    hit: Hit
-    score: float
-    vector: FloatArray
-    relevance: float
 
 
 def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Mapping[str, Any]) -> Wanted:  # noqa: A002
@@ -94,6 +111,8 @@ class Search:
         embedder: Makes vectors of queries.
         record: Knows whether these can be compared with the stored ones.
         policy: Gives what pictures may be opened.
+        ledger: Knows the side, the vector and the words of each row.
+        prior: See `Backgrounds`.
     """
 
     def __init__(
@@ -102,36 +121,210 @@ class Search:
         embedder: Embedder,
         record: EmbeddingRecord,
         policy: Callable[[], MediaPolicy],
+        *,
+        ledger: Ledger,
+        prior: Prior,
     ) -> None:
-        self.backgrounds = Backgrounds(collection)
         self._collection = collection
         self._embedder = embedder
         self._record = record
         self._policy = policy
+        self._ledger = ledger
+        self._backgrounds = Backgrounds(ledger, prior)
+
+    # --- ranked ---------------------------------------------------------------------------------------------
 
     def ranked(
         self,
         query: str | Query,
         k: int,
-        filter: Filter | None = None,  # noqa: A002
+        filter: Filter | None,  # noqa: A002
+        how: How,
         *,
         modality: Modality | None = None,
-        rank: Rank = "calibrated",
         **options: Any,
-    ) -> list[Found]:
+    ) -> list[Answer]:
         """The `k` best, best first."""
         asked = _asked(query)
         modality = modality or asked.modality
-        want = self._capped(wanted(k, filter, modality, options))
-        if want is None:
+        want = wanted(k, filter, modality, options)
+        count = self._collection().count()
+        if not count:
             return []  # without waking the model
-        ranker, sampled = self._ranker(asked, modality, plain=rank == "raw")
-        if rank == "raw":
-            found = [_plain(hit, ranker) for hit in self.near(ranker.plain, want)]
+        want = replace(want, k=min(want.k, count))
+        depth = max(_CANDIDATES, 3 * want.k)
+        while True:
+            pool = self._pool(asked, want, how, modality, count, depth)
+            answers = gathered(self._collection(), pool, want.k, how.collapse)
+            # Parts and copies of a few may have taken up all of the pool.
+            if len(answers) == want.k or depth >= count or len(pool) < depth or how.threshold is not None:
+                return answers
+            depth *= 4
+
+    def _pool(  # noqa: PLR0917
+        self, asked: Query, want: Wanted, how: How, modality: Modality | None, count: int, depth: int
+    ) -> list[Found]:
+        if how.search == "keyword":
+            pool = self._worded(asked, want, modality, count, depth)
+        elif how.rank == "raw" and how.search == "vector" and len(asked.terms()) == 1:
+            pool = self._plain(asked, want, depth)
         else:
-            found = [each for side in ranker.searched for each in self._side(side, ranker, sampled, want)]
-        found.sort(key=lambda each: -each.score)
-        return _with_relevance(found[:k]) if len(ranker.searched) > 1 else found[:k]
+            pool = self._scored(asked, want, how, modality, count, depth)
+        if how.threshold is not None:
+            pool = [row for row in pool if row.relevance >= how.threshold]
+        return sorted(pool, key=lambda row: -row.score)
+
+    def _plain(self, asked: Query, want: Wanted, depth: int) -> list[Found]:
+        """By the cosine, over all sides alike."""
+        vector = unit(self._parts(asked)[0].vector)
+        ids = self._near_ids([vector], depth, want)[0]
+        found = []
+        for id_, entry in self._entries(ids).items():
+            stored = unit(entry.vector)
+            cosine = float(stored @ vector)
+            found.append(Found(id_, entry.parent, cosine, min(max(cosine, 0.0), 1.0), stored, stored, cosine))
+        return found
+
+    def _scored(  # noqa: PLR0917
+        self, asked: Query, want: Wanted, how: How, modality: Modality | None, count: int, depth: int
+    ) -> list[Found]:
+        parts = self._parts(asked)
+        sampled = self._backgrounds.current(count)
+        backgrounds = {side: each.background for side, each in sampled.items()}
+        sides = [side for side, each in backgrounds.items() if each.count]
+        searched = sides if modality is None else [side_of(modality)]
+        if not set(searched) <= set(sides):
+            return []
+        ranker = Ranker(parts, backgrounds, searched, how.rank)
+        matches = self._matches(asked, want, modality, count, depth) if how.search == "hybrid" else {}
+        ids = self._candidates(ranker, want, modality, count, depth)
+        rows = self._entries([*ids, *(id_ for id_ in matches if id_ not in set(ids))])
+        listed = {
+            side: [(id_, entry) for id_, entry in rows.items() if entry.side == side] for side in searched
+        }
+        found = {
+            side: Candidates(
+                unit(np.array([entry.vector for _, entry in each])).reshape(len(each), -1),
+                sampled[side].places_of([id_ for id_, _ in each]),
+            )
+            for side, each in listed.items()
+            if each
+        }
+        if not found:
+            return []
+        standing, scores = ranker.standing(found), ranker.scores(found)
+        relevance = reordered(ranker.relevances(found, standing), scores)
+        if matches:
+            words = {side: [_match(matches, *row) for row in listed[side]] for side in found}
+            scores, relevance = fused(reordered(standing, scores), relevance, words)
+        is_one = len(searched) == 1
+        return [
+            Found(
+                id_,
+                entry.parent,
+                score,
+                sure,
+                vector,
+                stored,
+                float(stored @ ranker.plain) if is_one else None,
+            )
+            for side, each in found.items()
+            for (id_, entry), score, sure, vector, stored in zip(
+                listed[side],
+                scores[side].tolist(),
+                relevance[side].tolist(),
+                ranker.vectors(side, each),
+                each.vectors,
+                strict=True,
+            )
+        ]
+
+    def _known(self) -> dict[Side, Background]:
+        sampled = self._backgrounds.current(self._collection().count())
+        return {side: each.background for side, each in sampled.items()}
+
+    def _candidates(
+        self, ranker: Ranker, want: Wanted, modality: Modality | None, count: int, depth: int
+    ) -> list[str]:
+        is_free = modality in {None, "image"} and want.condition == of_modality(modality) and not want.options
+        if is_free and count > FILTERED_BELOW and lie_apart(ranker.backgrounds):
+            return tilted(self._collection(), ranker, depth)
+        conditions = (
+            [want.condition]
+            if len(ranker.searched) == 1  # the only one there is, or asked for by a condition on the modality
+            else [where(want.condition, of_side(side)) for side in ranker.searched]
+        )
+        found: list[str] = []
+        for side, condition in zip(ranker.searched, conditions, strict=True):
+            narrowed = replace(want, condition=condition)
+            found += self._near_ids([ranker.search_vector(side)], depth, narrowed)[0]
+        return found
+
+    def _near_ids(self, vectors: Sequence[FloatArray], n: int, want: Wanted) -> list[list[str]]:
+        return near_ids(self._collection(), vectors, n, want.condition, **want.options)
+
+    def _entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """What the ledger knows of rows, in the order of the ids."""
+        known = self._ledger.entries(ids)
+        return {id_: known[id_] for id_ in ids if id_ in known}
+
+    def _parts(self, query: Query) -> list[Part]:
+        """The vectors of the query's parts."""
+        parts = []
+        for term in query.terms():
+            if term.side == "text":
+                vector = self._embedder.query(cast("str", term.content))
+            else:
+                picture = Picture(term.content, self._policy(), wants_facts=self._embedder.opens_files_itself)
+                vector = self._embedder.image(picture)
+            parts.append(Part(term.side, vector.astype(np.float64), term.weight))
+        self._record.check(len(parts[0].vector))
+        return parts
+
+    # --- by words -------------------------------------------------------------------------------------------
+
+    def _worded(
+        self, asked: Query, want: Wanted, modality: Modality | None, count: int, depth: int
+    ) -> list[Found]:
+        """By words alone; the share of the query's words that a row has is its relevance."""
+        matches = self._matches(asked, want, modality, count, depth)
+        rows = self._entries(list(matches))
+        return [
+            Found(id_, entry.parent, match.score, match.coverage, unit(entry.vector), unit(entry.vector))
+            for id_, entry in rows.items()
+            for match in [matches[id_]]
+        ]
+
+    def _matches(
+        self, asked: Query, want: Wanted, modality: Modality | None, count: int, depth: int
+    ) -> dict[str, KeywordMatch]:
+        """The best rows that have words of the query, by id."""
+        if not (asked.text or "").strip():
+            msg = "a search by words needs text in the query, and it has only a picture: use search='vector'"
+            raise ValueError(msg)
+        side = None if modality is None else side_of(modality)
+        is_free = want.condition is None and not want.options
+        found = self._ledger.matches(
+            cast("str", asked.text), depth if is_free else None, side=side, count=count
+        ).matches
+        if not is_free:
+            found = self._allowed(found, want)
+        return {match.id: match for match in found[:depth]}
+
+    def _allowed(self, matches: Sequence[KeywordMatch], want: Wanted) -> list[KeywordMatch]:
+        """Those that meet the conditions."""
+        options = dict(want.options)
+        only = options.pop("ids", None)
+        ids = [match.id for match in matches if only is None or match.id in set(only)]
+        allowed: set[str] = set()
+        collection = self._collection()
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            with reading(collection.name):
+                allowed |= set(collection.get(ids=page, where=want.condition, include=[], **options)["ids"])
+        return [match for match in matches if match.id in allowed]
+
+    # --- by distance, as Chroma has it ----------------------------------------------------------------------
 
     def nearest(
         self,
@@ -147,7 +340,7 @@ class Search:
         want = self._capped(wanted(k, filter, modality or asked.modality, options))
         if want is None:
             return []
-        ranker, _ = self._ranker(asked, None, plain=True)
+        ranker = Ranker(self._parts(asked), self._known(), ())
         return self.near(ranker.plain, want)
 
     def near_given(self, vector: Sequence[float] | FloatArray, want: Wanted) -> list[Hit]:
@@ -194,41 +387,6 @@ class Search:
             raise mismatch(collection.name, stored, given) from error
         return hits(cast("Any", found))
 
-    def _ranker(
-        self, query: Query, modality: Modality | None, *, plain: bool
-    ) -> tuple[Ranker, dict[Side, Sampled]]:
-        parts = self._parts(query)
-        # Plain cosine needs no statistics, but for the sum of text and image.
-        sampled = {} if plain and len(parts) == 1 else self.backgrounds.current()
-        searched = [side for side in sampled if not plain and (modality is None or side == side_of(modality))]
-        return Ranker(parts, {side: known.background for side, known in sampled.items()}, searched), sampled
-
-    def _parts(self, query: Query) -> dict[Side, FloatArray]:
-        """The vector [d] of the query's text, image or both."""
-        parts: dict[Side, FloatArray] = {}
-        if query.text and query.text.strip():
-            parts["text"] = self._embedder.query(query.text).astype(np.float64)
-        if query.image is not None:
-            picture = Picture(query.image, self._policy(), wants_facts=self._embedder.opens_files_itself)
-            parts["image"] = self._embedder.image(picture).astype(np.float64)
-        self._record.check(len(next(iter(parts.values()))))
-        return parts
-
-    def _side(self, side: Side, ranker: Ranker, sampled: Mapping[Side, Sampled], want: Wanted) -> list[Found]:
-        """The candidates of one side, scored."""
-        several = len(ranker.searched) > 1
-        if several:
-            depth = max(_CANDIDATES, 3 * want.k)
-            want = replace(want, k=depth, condition=where(want.condition, of_side(side)))
-        near = self.near(ranker.search_vector, want)
-        if not near:
-            return []
-        vectors = unit([hit.vector for hit in near])
-        scores = ranker.scores(side, Candidates(vectors, sampled[side].places_of([hit.id for hit in near])))
-        if several:
-            vectors = unit(vectors - sampled[side].background.mean)
-        return list(map(Found, near, scores.tolist(), vectors, (vectors @ ranker.search_vector).tolist()))
-
 
 def _asked(query: str | Query) -> Query:
     asked = Query.of(query)
@@ -238,15 +396,6 @@ def _asked(query: str | Query) -> Query:
     return asked
 
 
-def _plain(hit: Hit, ranker: Ranker) -> Found:
-    vector = unit(hit.vector)
-    cosine = float(vector @ ranker.plain)
-    return Found(hit, cosine, vector, cosine)
-
-
-def _with_relevance(found: list[Found]) -> list[Found]:
-    """Scores of several sides as relevance from 1 for the best to 0 for the last."""
-    if not found:
-        return []
-    best, last = found[0].score, found[-1].score
-    return [replace(each, relevance=(each.score - last) / max(best - last, _TINY)) for each in found]
+def _match(matches: Mapping[str, KeywordMatch], id_: str, entry: Entry) -> KeywordMatch | None:
+    """What the words of a row say, or of the text it is a window of."""
+    return matches.get(id_) or matches.get(entry.parent or id_)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import NormalDist
 from threading import Lock
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from langchain_chroma import Chroma
@@ -18,17 +17,19 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
+from langchain_mmrag._store.gather import Answer
 from langchain_mmrag._store.ledger import Ledger
-from langchain_mmrag._store.search import Filter, Rank, Search, wanted
+from langchain_mmrag._store.search import Filter, How, Search, wanted
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
-from langchain_mmrag.ranking import FloatArray, mmr_order, unit
+from langchain_mmrag.ranking import Collapse, FloatArray, Rank, SearchMode, Side, mmr_order, unit
 from langchain_mmrag.types import ImageInput, Modality
 
 DEFAULT_COLLECTION = "langchain"
 
 _MEDIA_FOLDER = "mmrag_media"
 _LEDGER_FOLDER = "mmrag"
+_TINY = 1e-9
 
 
 class SearchingChroma(Chroma):
@@ -44,6 +45,7 @@ class SearchingChroma(Chroma):
         media_directory: str | Path | None = None,
         text_embedding: Embeddings | None = None,
         rank: Rank = "calibrated",
+        search: SearchMode = "vector",
         **chroma: Any,
     ) -> None:
         if embedding_function is None:
@@ -57,7 +59,8 @@ class SearchingChroma(Chroma):
         # relative one would mean the old place.
         folder = None if persist_directory is None else str(Path(persist_directory).absolute())
         super().__init__(collection_name, embedding_function, folder, **chroma)
-        self.rank = _checked_rank(rank)
+        self.rank: Rank = _checked("rank", rank, Rank)
+        self.search_mode: SearchMode = _checked("search", search, SearchMode)
         self._given_policy = media_policy or DEFAULT_POLICY
         self._media_folder = self._settled_media_folder(media_directory)
         self._media_lock = Lock()
@@ -71,7 +74,12 @@ class SearchingChroma(Chroma):
         self._text_embedding = text_embedding
         self._companion = Companion(self._client, lambda: self._collection, self._ledger, text_embedding)
         self._search = Search(
-            lambda: self._collection, self._embedder, self._record, lambda: self.media_policy
+            lambda: self._collection,
+            self._embedder,
+            self._record,
+            lambda: self.media_policy,
+            ledger=self._ledger,
+            prior=self._prior,
         )
 
     @property
@@ -93,6 +101,23 @@ class SearchingChroma(Chroma):
         settings = self._client.get_settings()
         return Path(settings.persist_directory).absolute() / name if settings.is_persistent else None
 
+    def _prior(self, side: Side) -> FloatArray | None:
+        return None
+
+    def _how(
+        self,
+        rank: Rank | None,
+        search: SearchMode | None,
+        collapse: Collapse = "parent",
+        score_threshold: float | None = None,
+    ) -> How:
+        return How(
+            _checked("rank", rank or self.rank, Rank),
+            _checked("search", search or self.search_mode, SearchMode),
+            _checked("collapse", collapse, Collapse),
+            _checked_threshold(score_threshold),
+        )
+
     # --- ranked fairly --------------------------------------------------------------------------------------
 
     def search_ranked(
@@ -103,33 +128,46 @@ class SearchingChroma(Chroma):
         *,
         modality: Modality | None = None,
         rank: Rank | None = None,
+        search: SearchMode | None = None,
+        collapse: Collapse = "parent",
+        score_threshold: float | None = None,
         **kwargs: Any,
     ) -> list[tuple[Document, float]]:
         """The `k` best documents of all modalities, or of one, best first.
 
         Args:
-            query: Text, or a `Query` with text, image or both.
+            query: Text, or a `Query` with text, image or both, and what is not wanted.
             k: How many; fewer if there are no more.
             filter: Condition on the metadata; several keys mean all of them.
             modality: Only documents of this modality; a `Query` may also name it.
-            rank: In place of the store's own: `"calibrated"`, or `"raw"` for plain cosine.
-            **kwargs: Passed to Chroma's query, such as `where_document`.
+            rank: In place of the store's own: `"calibrated"`; `"raw"` for plain cosine; `"rrf"`, which takes
+                from each side in turn (reciprocal rank fusion); or `"centered"`, which takes off the means.
+            search: In place of the store's own: `"vector"`; `"keyword"` for the words of passages, captions,
+                writing in pictures and file names; or `"hybrid"` for both.
+            collapse: `"parent"` returns one document for the parts of one parent; `"near-duplicate"` also one
+                for pictures or passages that are nearly the same, with the ids of the others in its
+                metadata `collapsed_ids`; `"none"` only puts the windows of a long text together.
+            score_threshold: Only documents of at least this relevance, from 0 to 1; see
+                `similarity_search_with_relevance_scores`.
+            **kwargs: Passed to Chroma's query: `where_document` and `ids`.
 
         Returns:
             Documents with scores; higher is better. Calibrated scores say by how many standard deviations a
             document beats what the query scores by chance in its modality, so they compare across modalities:
-            relevant documents tend to have 3 to 5. Raw ones are cosines.
+            relevant documents tend to have 3 to 5. Raw ones are cosines, those of `"keyword"` BM25. A long
+            text comes whole; its metadata `chunk` and `chunk_start` say which part of it was found.
 
         Raises:
             EmbeddingMismatchError: If the collection was made with another embedding.
             LoadError: If the picture asked with cannot be read.
             UnsupportedModalityError: If the query has a picture and the embedding takes none.
             TypeError: If `filter` is no mapping, or there is a keyword no search takes.
-            ValueError: If the query is empty, or `k` is not a whole number of at least 1.
+            ValueError: If the query is empty, asks for words and has none, or takes away all that it asks
+                for; if `k` is not a whole number of at least 1; or another argument is none of its values.
         """
-        rank = _checked_rank(rank or self.rank)
-        found = self._search.ranked(query, k, filter, modality=modality, rank=rank, **kwargs)
-        return [(each.hit.document, each.score) for each in found]
+        how = self._how(rank, search, collapse, score_threshold)
+        found = self._search.ranked(query, k, filter, how, modality=modality, **kwargs)
+        return [(each.told(), each.found.score) for each in found]
 
     async def asearch_ranked(
         self, query: str | Query, k: int = 4, **kwargs: Any
@@ -186,12 +224,14 @@ class SearchingChroma(Chroma):
             ValueError: If `lambda_mult` is not from 0 to 1; else as `search_ranked`.
         """
         _check_share(lambda_mult)
-        rank = _checked_rank(kwargs.pop("rank", None) or self.rank)
+        how = self._how(*(kwargs.pop(name, None) for name in ("rank", "search")))
+        how = replace(how, threshold=_checked_threshold(kwargs.pop("score_threshold", None)))
+        how = replace(how, collapse=_checked("collapse", kwargs.pop("collapse", "parent"), Collapse))
         options = {"where_document": where_document, **kwargs}
-        found = self._search.ranked(query, _at_least(fetch_k, k), filter, rank=rank, **options)
-        relevance = np.array([each.relevance for each in found])
-        order = mmr_order(relevance, np.array([each.vector for each in found]), k, lambda_mult)
-        return [found[place].hit.document for place in order]
+        found = self._search.ranked(query, _at_least(fetch_k, k), filter, how, **options)
+        vectors = np.array([each.found.vector for each in found])
+        order = mmr_order(_spread_out(found), vectors, k, lambda_mult)
+        return [found[place].told() for place in order]
 
     # --- by distance, as Chroma has it ----------------------------------------------------------------------
 
@@ -278,21 +318,30 @@ class SearchingChroma(Chroma):
         self,
         query: str | Query,
         k: int = 4,
+        filter: Filter | None = None,  # noqa: A002
         *,
-        rank: Rank = "raw",
+        modality: Modality | None = None,
+        rank: Rank | None = None,
+        search: SearchMode | None = None,
+        collapse: Collapse = "parent",
         **kwargs: Any,
     ) -> list[tuple[Document, float]]:
-        """Documents with scores from 0 to 1, behind `similarity_search_with_relevance_scores`.
+        """Documents with relevances from 0 to 1, behind `similarity_search_with_relevance_scores`.
 
-        By default the cosine, in the order of `similarity_search_with_score`; 0 for negative ones. With
-        `rank="calibrated"` the order of `search_ranked`, and the share of its modality a document beats.
+        The order is that of `search_ranked`. A relevance is the probability that the best of as many
+        documents as there are, none of which has to do with the query, would score less: Φ(z / s)^N, see
+        `ranking.relevances`. So it means the same for pictures and for passages: near 1 chance is ruled out,
+        near 0 a score like it was to be expected. 0.5 is a good `score_threshold` to begin with.
+
+        With `rank="raw"`, or a `relevance_score_fn` of the caller's own, it is made of the distance instead.
         """
-        if _checked_rank(rank) == "calibrated":
-            chance = NormalDist()
-            return [(found, chance.cdf(z)) for found, z in self.search_ranked(query, k, rank=rank, **kwargs)]
-        relevance = self._select_relevance_score_fn()
-        near = self.similarity_search_with_score(query, k, **kwargs)
-        return [(found, relevance(distance)) for found, distance in near]
+        if rank == "raw" or (rank is None and (self.rank == "raw" or self.override_relevance_score_fn)):
+            relevance = self._select_relevance_score_fn()
+            near = self.similarity_search_with_score(query, k, filter, modality=modality, **kwargs)
+            return [(found, relevance(distance)) for found, distance in near]
+        how = self._how(rank, search, collapse)
+        found = self._search.ranked(query, k, filter, how, modality=modality, **kwargs)
+        return [(each.told(), each.found.relevance) for each in found]
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: str | Query, k: int = 4, **kwargs: Any
@@ -351,8 +400,24 @@ def _check_share(lambda_mult: float) -> None:
         raise ValueError(msg)
 
 
-def _checked_rank(rank: Rank) -> Rank:
-    if rank not in {"calibrated", "raw"}:
-        msg = f"rank must be 'calibrated' or 'raw', not {rank!r}"
+def _checked(name: str, value: Any, values: Any) -> Any:
+    if value not in get_args(values):
+        msg = f"{name} must be one of {', '.join(map(repr, get_args(values)))}, not {value!r}"
         raise ValueError(msg)
-    return rank
+    return value
+
+
+def _checked_threshold(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:
+        msg = f"score_threshold must be from 0 to 1, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def _spread_out(found: Sequence[Answer]) -> FloatArray:
+    """Scores on the scale of the cosines they are weighed against: of several sides, 1 for the best to 0."""
+    cosines = [each.found.cosine for each in found if each.found.cosine is not None]
+    if len(cosines) == len(found):
+        return np.array(cosines)
+    scores = np.array([each.found.score for each in found])
+    return (scores - scores.min()) / max(float(np.ptp(scores)), _TINY) if len(scores) else scores

@@ -7,7 +7,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, index
 
-from langchain_mmrag import CLIPTextSplitter, OpenCLIPEmbeddings
+from langchain_mmrag import CLIPTextSplitter, MultimodalRetriever, OpenCLIPEmbeddings, create_rag_chain
 from langchain_mmrag.display import hits_html
 from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.prompts import documents_to_content_blocks, documents_to_text, quote_evidence
@@ -457,3 +457,46 @@ def test_a_page_of_hits_shows_the_part_that_was_found():
     start = hits_html("home", [(hit(text, text[:60], heading="Diary"), 1.0)])
     assert f"<strong>Diary</strong>{text[7:30]}" in start
     assert FACT not in start
+
+
+# --- from a question to the fact ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def diaries(tiny):
+    """Thirty long diaries; each tells of one thing, somewhere in its middle."""
+    store = MultimodalChroma("thirty-diaries", tiny)
+    texts = [diary(f"We saw a {thing}.", seed=n) for n, thing in enumerate(THINGS)]
+    store.add_texts(texts, [{"source": f"{thing}.md"} for thing in THINGS], ids=THINGS)
+    yield store
+    store.delete_collection()
+
+
+def test_a_search_finds_long_texts_by_what_they_say_in_the_middle(diaries):
+    found = {thing: diaries.search_ranked(f"a {thing}", k=4) for thing in THINGS}
+    first = [thing for thing, hits in found.items() if hits[0][0].id == thing]
+    assert len(first) >= 0.7 * len(THINGS)
+    for thing, hits in found.items():
+        documents = [document for document, _ in hits]
+        assert len({document.id for document in documents}) == len(documents) == 4  # none twice
+        assert {document.id for document in documents} <= set(THINGS)  # and whole ones
+        assert all(len(document.page_content) > 3000 for document in documents)
+        if thing in first:
+            assert f"We saw a {thing}." in documents[0].metadata[CHUNK]
+
+
+def test_every_hit_tells_its_window(diaries):
+    for document, _ in diaries.search_ranked("we stayed at home", k=10):
+        start, chunk = document.metadata[CHUNK_START], document.metadata[CHUNK]
+        assert document.page_content[start : start + len(chunk)] == chunk
+        assert not {WINDOW, CHUNK_END, PARENT_ID} & set(document.metadata)
+        assert len(excerpt_of(document).text) <= 1500
+
+
+def test_an_answer_quotes_the_fact_and_no_more_than_needed(diaries):
+    answer = create_rag_chain(MultimodalRetriever(store=diaries, k=1)).invoke({"input": "a sailboat"})
+    assert [document.id for document in answer["context"]] == ["sailboat"]
+    assert "“We saw a sailboat.” [1]" in answer["answer"]
+    evidence = documents_to_text(answer["context"])
+    assert "We saw a sailboat." in evidence
+    assert len(evidence) < 1700 < len(answer["context"][0].page_content)

@@ -1,0 +1,148 @@
+"""From ranked rows to documents: parts are gathered under their parent, copies under the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.documents import Document
+
+from langchain_mmrag._store.chroma import document, reading
+from langchain_mmrag.ranking import Collapse, FloatArray
+from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, PARENT_ID, SHA256, WINDOW
+
+if TYPE_CHECKING:
+    from chromadb import Collection
+
+COLLAPSED_IDS = "collapsed_ids"
+"""Metadata of a hit: ids of the documents it stands for beside itself."""
+
+_ALIKE = 0.96  # cosine of stored vectors: pictures scaled, cropped a little or saved anew have more
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row that may answer a query.
+
+    Attributes:
+        id: Of the row.
+        parent: Of the row it is a window of.
+        score: Higher is better.
+        relevance: From 0 to 1.
+        vector: As it looks where it was ranked, comparable across sides [d].
+        stored: Unit vector as it was embedded [d].
+        cosine: Of `vector` with the query, if one side was searched: of several it would favour one.
+    """
+
+    id: str
+    parent: str | None
+    score: float
+    relevance: float
+    vector: FloatArray
+    stored: FloatArray
+    cosine: float | None = None
+
+
+@dataclass
+class Answer:
+    """A document that answers a query, with what `Found` says of its best part.
+
+    Attributes:
+        document: As it is given to the caller.
+        found: The row that was found.
+        copies: Ids of documents gathered under this one.
+    """
+
+    document: Document
+    found: Found
+    copies: list[str] = field(default_factory=list)
+
+    def told(self) -> Document:
+        """The document, with the copies among its metadata."""
+        if self.copies:
+            self.document.metadata[COLLAPSED_IDS] = self.copies
+        return self.document
+
+
+def gathered(collection: Collection, pool: Sequence[Found], k: int, collapse: Collapse) -> list[Answer]:
+    """The best `k` documents of a ranked pool.
+
+    Args:
+        collection: Has the documents.
+        pool: Best first.
+        k: How many.
+        collapse: `"parent"` leaves one document for the parts of each parent, the best of them; windows of a
+            long text always stand for the whole text. `"near-duplicate"` also leaves one for pictures or
+            passages that are the same or nearly so.
+    """
+    answers: list[Answer] = []
+    by_key: dict[str, Answer] = {}
+    for found, row in _rows(collection, pool, k):
+        if len(answers) == k:
+            break
+        key = _key(found, row, collapse)
+        known = by_key.get(key) or _alike(answers, found, row, collapse)
+        if known is None:
+            by_key[key] = Answer(row, found)
+            answers.append(by_key[key])
+        elif (id_ := found.parent or found.id) not in {known.found.parent or known.found.id, *known.copies}:
+            known.copies.append(id_)
+    parents = [each.found.parent for each in answers if each.found.parent is not None]
+    whole = _documents(collection, parents)
+    for answer in answers:
+        _mark(answer, whole)
+    return answers
+
+
+def _rows(collection: Collection, pool: Sequence[Found], k: int) -> Iterator[tuple[Found, Document]]:
+    """The pool with its documents, which are fetched a page at a time; rows gone meanwhile are left out."""
+    for start in range(0, len(pool), k):
+        page = pool[start : start + k]
+        documents = _documents(collection, [found.id for found in page])
+        yield from ((found, documents[found.id]) for found in page if found.id in documents)
+
+
+def _documents(collection: Collection, ids: Sequence[str]) -> dict[str, Document]:
+    if not ids:
+        return {}
+    with reading(collection.name):
+        rows: Any = collection.get(ids=list(dict.fromkeys(ids)), include=["documents", "metadatas"])
+    columns = zip(rows["ids"], rows["documents"] or (), rows["metadatas"] or (), strict=True)
+    return {id_: document(id_, text, metadata) for id_, text, metadata in columns}
+
+
+def _key(found: Found, row: Document, collapse: Collapse) -> str:
+    parent = found.parent
+    if parent is None and collapse != "none":
+        parent = row.metadata.get(PARENT_ID)
+    return found.id if parent is None else str(parent)
+
+
+def _alike(answers: Sequence[Answer], found: Found, row: Document, collapse: Collapse) -> Answer | None:
+    """The answer that a document is a copy of."""
+    if collapse != "near-duplicate":
+        return None
+    digest = row.metadata.get(SHA256)
+    for answer in answers:
+        same_file = digest is not None and digest == answer.document.metadata.get(SHA256)
+        if same_file or float(answer.found.stored @ found.stored) >= _ALIKE:
+            return answer
+    return None
+
+
+def _mark(answer: Answer, whole: Mapping[str, Document]) -> None:
+    """Put the whole text in the place of its window, and say which part of it was found."""
+    part, metadata = answer.document, answer.document.metadata
+    if metadata.get(WINDOW) is True:
+        text, start = part.page_content, metadata.get(CHUNK_START, 0)
+        parent = whole.get(str(answer.found.parent))
+        if parent is None:  # deleted meanwhile: the part is what is left
+            return
+        answer.document = parent
+    elif isinstance(end := metadata.get(CHUNK_END), int):
+        text, start = part.page_content[:end], 0
+    else:
+        return
+    answer.document.metadata |= {CHUNK: text, CHUNK_START: start}
+    answer.document.metadata.pop(CHUNK_END, None)
