@@ -36,6 +36,7 @@ from langchain_mmrag._store.ledger_rows import (
     windows_in,
     windows_of,
 )
+from langchain_mmrag._store.writers import remove_locks
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.keyword import KeywordIndex, KeywordMatches
 from langchain_mmrag.ranking import SIDES, Side
@@ -193,7 +194,8 @@ class Ledger:
             if counts is None or counts[0] == counts[1] or counts == self._never_equal:
                 return
             collection = self._collection()
-            for page in listed_ids(collection):
+            logger.info("catching up with %r: %d rows known, %d in it", collection.name, *counts)
+            for page in listed_ids(collection, is_local=self._folder is not None):
                 known = self._run(known_in, page)
                 for part in pages([id_ for id_ in page if id_ not in known], PAGE):
                     self._enter(part)
@@ -247,6 +249,7 @@ class Ledger:
             self._close()
             if path is not None:
                 remove(path)
+                remove_locks(path)
 
     # --- asking ---------------------------------------------------------------------------------------------
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-PAGE: Final = 1000
-_LISTED_PAGE: Final = 10_000
+PAGE: Final = 300  # rows that Chroma Cloud gives at once
+_LISTED_PAGE: Final = 10_000  # ids from a collection on this machine
 _LARGEST_DRAW: Final = 2**63 - 1
 
 
@@ -177,14 +177,15 @@ def windows_in(collection: Collection, parents: Sequence[str]) -> list[tuple[str
     return [(str(metadata[PARENT_ID]), id_) for metadata, id_ in zip(*columns, strict=True)]
 
 
-def listed_ids(collection: Collection) -> Iterator[list[str]]:
+def listed_ids(collection: Collection, *, is_local: bool) -> Iterator[list[str]]:
     """All ids of a collection, page by page."""
-    for start in counter(0, _LISTED_PAGE):
+    size = _LISTED_PAGE if is_local else PAGE
+    for start in counter(0, size):
         with reading(collection.name):
-            ids = collection.get(limit=_LISTED_PAGE, offset=start, include=[])["ids"]
+            ids = collection.get(limit=size, offset=start, include=[])["ids"]
         if ids:
             yield ids
-        if len(ids) < _LISTED_PAGE:
+        if len(ids) < size:
             return
 
 

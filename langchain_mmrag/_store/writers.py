@@ -68,6 +68,13 @@ class Writer:
             self._release()
 
 
+def remove_locks(file: Path) -> None:
+    """Remove the lock files of all writers to a file that is no more."""
+    for path in file.parent.glob(_lock_path(file, "*").name):
+        with suppress(OSError):
+            path.unlink()
+
+
 def _lock_path(file: Path, token: str) -> Path:
     return file.with_name(f"{file.stem}.{token}.lock")
 

@@ -611,7 +611,7 @@ def test_a_collection_deleted_or_reset_takes_its_file_along(tmp_path):
     assert second.exists()
     assert second != first
     open_store().delete_collection()
-    assert list((tmp_path / "mmrag").glob(f"{second.stem}*sqlite3*")) == []
+    assert list((tmp_path / "mmrag").iterdir()) == []
 
 
 def test_a_store_in_memory_leaves_no_file(tmp_path, monkeypatch, open_store, counting_embeddings):
