@@ -62,6 +62,7 @@ class _Town:
         self._documents: list[EvalDocument] = []
         self._queries: list[EvalQuery] = []
         self._relevance: dict[str, dict[str, int]] = {}
+        self._files = 0
         notes = DirectoryLoader(NOTES).load()
         self._notes = {str(note.metadata.get("heading", "")).lower(): note.page_content for note in notes}
 
@@ -73,7 +74,7 @@ class _Town:
         self._scenes(answers)
         for name, grades in answers.items():
             self._ask(EvalQuery(id=f"words:{name}", text=with_article(name)), grades)
-            drawn = self._file(f"asked/{name}", draw_thing(name, seed="asked", side=SIDE))
+            drawn = self._file(draw_thing(name, seed="asked", side=SIDE))
             self._ask(EvalQuery(id=f"drawing:{name}", image=drawn), grades)
         for name in " ".join(UNRELATED.split()).split(", "):
             self._queries.append(EvalQuery(id=f"unrelated:{name}", text=with_article(name), unrelated=True))
@@ -118,7 +119,7 @@ class _Town:
             grades |= dict.fromkeys(passages, _OWN)
             self._ask(EvalQuery(id=f"words:{kind}", text=with_article(kind)), grades)
             again, _ = draw_chart(_seeded(f"{kind} asked"), kind, SIDE)
-            self._ask(EvalQuery(id=f"drawing:{kind}", image=self._file(f"asked/{kind}", again)), grades)
+            self._ask(EvalQuery(id=f"drawing:{kind}", image=self._file(again)), grades)
 
     def _scenes(self, answers: dict[str, dict[str, int]]) -> None:
         for first, second, place in SCENES:
@@ -139,9 +140,7 @@ class _Town:
         self._relevance[query.id] = grades
 
     def _picture(self, name: str, image: Image.Image) -> str:
-        self._documents.append(
-            EvalDocument(id=f"picture: {name}", image=self._file(f"pictures/{name}", image))
-        )
+        self._documents.append(EvalDocument(id=f"picture: {name}", image=self._file(image)))
         return self._documents[-1].id
 
     def _passage(self, id_: str, text: str) -> str:
@@ -152,8 +151,10 @@ class _Town:
         """What the notes of the town say of it, if they do."""
         return [self._passage(f"note: {name}", self._notes[name])] if name in self._notes else []
 
-    def _file(self, name: str, image: Image.Image) -> str:
-        path = self._folder / f"{name.replace(' ', '_')}.png"
+    def _file(self, image: Image.Image) -> str:
+        """A new file of a picture; its name is a number, as a search by words would read what it shows."""
+        path = self._folder / f"{self._files:04}.png"
+        self._files += 1
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
         return str(path.absolute())

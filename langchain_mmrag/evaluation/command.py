@@ -20,7 +20,7 @@ from langchain_mmrag.evaluation.metrics import check_extra, default_measures
 from langchain_mmrag.evaluation.published import published_figures, published_measures
 from langchain_mmrag.evaluation.report import Published, Report
 from langchain_mmrag.evaluation.runner import IdOf, OnProgress, evaluate
-from langchain_mmrag.evaluation.stores import collection_of, documents_of, retrievers_of
+from langchain_mmrag.evaluation.stores import collection_of, documents_of, retrievers_of, ways
 from langchain_mmrag.evaluation.thresholds import ThresholdTable, held_out, measure_thresholds
 from langchain_mmrag.ranking import Rank, SearchMode
 from langchain_mmrag.types import SOURCE
@@ -34,7 +34,8 @@ class Settings:
 
     Attributes:
         ranks: Ways of ranking; the first is what the others are compared with.
-        searches: Ways of searching; `None` is the store's own.
+        searches: Ways of searching; `None` is the store's own. With one that goes by words, queries that
+            are a picture alone are left out.
         protocol: For captioned pictures and vectors.
         share: Of pictures in a mixed collection.
         k: How many documents count.
@@ -140,6 +141,8 @@ def run_evaluation(
     check_extra()
     with TemporaryDirectory(prefix="mmrag_eval_") as work:
         subject = _subject(source, settings, sources, Path(work))
+        if any(search not in {None, "vector"} for search in settings.searches):
+            subject = replace(subject, dataset=_with_words(subject.dataset))
         _check_depth(subject.dataset, settings.k)
         with on_progress("Embedding") as step, subject.opened(step) as store:
             report = _report(subject, store, settings, on_progress)
@@ -218,6 +221,17 @@ def _source_of(document: Document) -> str | None:
     return None if found is None else str(found)
 
 
+def _with_words(dataset: RetrievalDataset) -> RetrievalDataset:
+    """Without the queries that are a picture alone: a search by words cannot take them."""
+    queries = [query for query in dataset.queries if (query.text or "").strip()]
+    left_out = len(dataset.queries) - len(queries)
+    if not queries:
+        msg = f"{dataset.name}: every query is a picture without words: search by vector"
+        raise DatasetError(msg)
+    note = f", without {left_out} queries that are pictures alone" if left_out else ""
+    return replace(dataset, name=f"{dataset.name}{note}", queries=queries)
+
+
 def _check_depth(dataset: RetrievalDataset, k: int) -> None:
     """Before anything is embedded for nothing."""
     if k > len(dataset.documents):
@@ -250,12 +264,11 @@ def _report(
 def _thresholds(subject: _Subject, store: Any, settings: Settings) -> dict[str, ThresholdTable]:
     more = max(len(query.exclude) for query in subject.dataset.queries)
 
-    def scored(rank: Rank) -> Callable[[Any], Any]:
-        return lambda query: store.similarity_search_with_relevance_scores(
-            query, k=settings.k + more, rank=rank
-        )
+    def scored(rank: Rank, search: SearchMode | None) -> Callable[[Any], Any]:
+        how = {"rank": rank} if search is None else {"rank": rank, "search": search}
+        return lambda query: store.similarity_search_with_relevance_scores(query, k=settings.k + more, **how)
 
     return {
-        rank: measure_thresholds(subject.dataset, scored(rank), id_of=subject.id_of)
-        for rank in settings.ranks
+        name: measure_thresholds(subject.dataset, scored(*way), id_of=subject.id_of)
+        for name, way in ways(settings.ranks, settings.searches).items()
     }

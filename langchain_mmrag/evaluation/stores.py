@@ -68,11 +68,18 @@ def retrievers_of(
         searches: Ways of searching; `None` is the store's own.
     """
     more = max((len(query.exclude) for query in dataset.queries), default=0)
-    found = {}
-    for rank, search in product(ranks, searches):
-        name = rank if len(searches) == 1 else f"{rank}, {search}"
-        found[name] = MultimodalRetriever(store=store, k=k + more, rank=rank, search=search)
-    return found
+    return {
+        name: MultimodalRetriever(store=store, k=k + more, rank=rank, search=search)
+        for name, (rank, search) in ways(ranks, searches).items()
+    }
+
+
+def ways(
+    ranks: Sequence[Rank], searches: Sequence[SearchMode | None]
+) -> dict[str, tuple[Rank, SearchMode | None]]:
+    """Every way of ranking with every way of searching, by a name for both."""
+    pairs = product(ranks, searches)
+    return {rank if len(searches) == 1 else f"{rank}, {search}": (rank, search) for rank, search in pairs}
 
 
 def documents_of(store: Any) -> Mapping[By, list[EvalDocument]]:

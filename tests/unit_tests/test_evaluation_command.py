@@ -284,6 +284,27 @@ def test_the_embedded_model_finds_its_way_in_the_demo():
     assert "that nothing answers" in outcome
 
 
+def test_searches_by_words_are_measured_on_the_queries_that_have_some(tmp_path, tiny_clip_dir, sample_images):
+    lines = [{"document": name, "text": f"The {name} leaves at noon."} for name in ("ferry", "tram", "bus")]
+    lines += [
+        {"query": f"about {row['document']}", "text": row["document"], "relevant": [row["document"]]}
+        for row in lines
+    ]
+    lines.append({"query": "picture", "image": "images/red.png", "relevant": ["tram"]})
+    data = tmp_path / "own.jsonl"
+    data.write_text("\n".join(map(json.dumps, lines)))
+    arguments = ("--model", f"local-dir:{tiny_clip_dir}", "--k", 1, "--compare", "calibrated", "--json")
+    told = json.loads(run(data, *arguments, "--search", "vector,keyword"))
+    assert told["dataset"] == "own, without 1 queries that are pictures alone"
+    assert list(told["runs"]) == ["calibrated, vector", "calibrated, keyword"]
+    # the model has random weights and knows nothing, words find what they say
+    assert told["runs"]["calibrated, keyword"]["cells"][0]["scores"]["success@1"]["mean"] == 1
+    assert json.loads(run(data, *arguments))["queries"] == 4
+    data.write_text("\n".join(map(json.dumps, [*lines[:3], lines[-1]])))
+    with pytest.raises(DatasetError, match="every query is a picture without words: search by vector"):
+        run(data, *arguments, "--search", "hybrid")
+
+
 # what goes wrong
 
 
