@@ -33,7 +33,7 @@ from langchain_mmrag.types import CAPTION, OCR_TEXT, SOURCE
 _WEIGHTS: Final = (2.0, 1.0, 0.8, 0.6)  # of the columns of `Words`
 _MOST_ROWS: Final = 20_000  # scored for one term: 3 ms for each thousand
 _BUDGET: Final = 10_000  # rows of further terms
-_FEW: Final = 100  # rows that no collection is too small to look through: a word in all of them still finds
+_FEW: Final = 100  # rows: a word in that many may be in most of them and still finds
 _MOST_TERMS: Final = 32
 _MOST_COMMON_TERMS: Final = 4
 _FTS5_LEAST_IDF: Final = 1e-6
