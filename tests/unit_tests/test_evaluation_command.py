@@ -84,8 +84,8 @@ def test_shares_protocols_limits_and_seeds(vectors):
     assert (plain["queries"], plain["settings"]["documents"]) == (40, {"image": 40})
     scores = [cell["scores"] for cell in plain["runs"]["raw"]["cells"]]
     assert scores[0]["recall@5"]["mean"] > 0.9
-    assert told("--seed", 1)["dataset"] != told("--seed", 2)["dataset"]
-    first, again = (told("--seed", 1) for _ in range(2))
+    first, again, other = (told("--limit", 10, "--seed", seed) for seed in (1, 1, 2))
+    assert first["dataset"] != other["dataset"]
     assert first["runs"]["raw"]["cells"] == again["runs"]["raw"]["cells"]
 
 
@@ -105,7 +105,7 @@ def test_thresholds_are_measured_with_answers_held_out(vectors):
 
 @pytest.mark.skipif(not COCO.exists(), reason=f"the vectors of 500 COCO pairs are not at {COCO}")
 def test_coco_pairs_are_found_across_the_gap_only_when_ranked_fairly():
-    found = rows(run(COCO, "--compare", "raw,calibrated", "--limit", 120))
+    found = rows(run(COCO, "--compare", "raw,calibrated", "--limit", 80))
     assert float(found["raw", "text → image"]["recall@10"]) == 0
     assert float(found["raw", "image → text"]["recall@10"]) == 0
     assert float(found["calibrated", "text → image"]["recall@10"]) > 0.7
@@ -130,8 +130,8 @@ def tiny():
 
 @pytest.fixture
 def karpathy(tmp_path, town) -> Path:
-    """Six drawings in the format of Karpathy's splits, with five captions each."""
-    names = ("octopus", "violin", "tram", "owl", "pizza", "snowflake")
+    """Three drawings in the format of Karpathy's splits, with five captions each."""
+    names = ("octopus", "violin", "owl")
     shown = {document.id: document.image for document in town.documents}
     said = ("a {}", "a picture of a {}", "{}", "a drawing of a {}", "an image of a {}")
     rows = [
@@ -243,9 +243,10 @@ def test_a_dataset_and_a_log_are_measured(tmp_path, tiny_clip_dir, sample_images
     own = tmp_path / "own.jsonl"
     own.write_text(
         '{"document": "b", "text": "boats"}\n{"document": "p", "image": "images/red.png"}\n'
-        '{"query": "q", "text": "boats", "relevant": ["b"]}\n'
+        '{"query": "q", "text": "boats", "relevant": ["b"]}\n{"query": "u", "text": "copper", "unrelated": true}\n'
     )
-    told = json.loads(run(own, "--model", model, "--json", "--k", 1, "--compare", "raw"))
+    told = json.loads(run(own, "--model", model, "--json", "--k", 1, "--compare", "raw", "--thresholds"))
+    assert [told["thresholds"]["raw"][kind] for kind in ("related", "unrelated")] == [1, 1]
     assert told["runs"]["raw"]["cells"][0]["scores"]["recall@1"]["mean"] == 1
 
     asked = tmp_path / "asked.jsonl"  # questions alone: to the collection
@@ -273,7 +274,7 @@ def test_the_demo_is_the_same_every_time_and_fits_together(town, tmp_path):
 
 
 def test_the_embedded_model_finds_its_way_in_the_demo():
-    outcome = run("demo", "--compare", "raw,calibrated", "--limit", 50, "--thresholds")
+    outcome = run("demo", "--compare", "raw,calibrated", "--limit", 60)
     found = rows(outcome)
     assert float(found["calibrated", "text → image"]["recall@10"]) > 0.8
     assert (
@@ -281,7 +282,6 @@ def test_the_embedded_model_finds_its_way_in_the_demo():
         > float(found["raw", "image → text"]["recall@10"]) + 0.1
     )
     assert "calibrated - raw" in outcome
-    assert "that nothing answers" in outcome
 
 
 def test_searches_by_words_are_measured_on_the_queries_that_have_some(tmp_path, tiny_clip_dir, sample_images):
