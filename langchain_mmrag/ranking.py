@@ -270,6 +270,8 @@ class Ranker:
         """Score the candidates [n] of each side: higher is better, comparable across sides."""
         if len(self.searched) == 1:
             return self.standing(found)
+        if self.rank == "raw":
+            return {side: unit(each.vectors) @ self.plain for side, each in found.items()}
         if self.rank == "centered":
             return {
                 side: unit(unit(each.vectors) - self.backgrounds[side].mean) @ self.centred
@@ -563,10 +565,14 @@ def fused(
         relevance: Theirs [n].
         words: For each document [n] what its words say, or `None` if it has none of the query's.
     """
-    best = max((match.score for side in words.values() for match in side if match), default=0.0)
-    peers = [match for side in words.values() for match in side if match and match.score >= _AS_GOOD * best]
-    is_answer = 0 < len(peers) <= _RARE and max(match.coverage for match in peers) >= _ALL_WORDS
+    # The windows of a text share one match: it counts once.
+    matches = {id(match): match for side in words.values() for match in side if match}.values()
+    best = max((match.score for match in matches), default=0.0)
+    peers = [match for match in matches if match.score >= _AS_GOOD * best]
+    fullest = max((match.coverage for match in peers), default=0.0)
+    is_answer = 0 < len(peers) <= _RARE and fullest >= _ALL_WORDS
     top = max((float(each.max()) for each in scores.values() if len(each)), default=0.0)
+    sure = max([fullest, *(float(each.max()) for each in relevance.values() if len(each))])
     both: tuple[dict[Side, FloatArray], dict[Side, FloatArray]] = {}, {}
     for side, given in scores.items():
         coverage = np.array([match.coverage if match else 0.0 for match in words[side]])
@@ -578,5 +584,5 @@ def fused(
             for place, match in enumerate(words[side]):
                 if match in peers and match is not None and match.coverage >= _ALL_WORDS:
                     both[0][side][place] = max(top, 0.0) + _ABOVE * (1 + match.score / best)
-                    both[1][side][place] = max(both[1][side][place], match.coverage)
+                    both[1][side][place] = sure  # what comes first is not less relevant than what follows
     return both
