@@ -1,28 +1,55 @@
-"""Ranking against known answers, and on vectors with the geometry of CLIP's."""
+"""Ranking against formulas worked out anew here, and on vectors with the geometry of CLIP's."""
+
+from dataclasses import dataclass
+from math import erf, sqrt
 
 import numpy as np
 import pytest
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from langchain_mmrag.ranking import Background, Candidates, Ranker, mmr_order, plain_scores, unit
-
-SIZE = 256
+from langchain_mmrag.ranking import (
+    Background,
+    Candidates,
+    Part,
+    Ranker,
+    feedback,
+    fused,
+    hubness,
+    mmr_order,
+    plain_scores,
+    relevances,
+    reordered,
+    unit,
+)
+from tests.unit_tests.clip_geometry import Clip
 
 
 def rows(*vectors):
     return np.array(vectors, dtype=float)
 
 
-def ranker(parts, documents, searched=None, sample=256):
-    """A `Ranker` over whole collections, and the candidates of each side."""
+def collection(documents, sample=256, priors=None):
+    """Backgrounds of whole collections, and every document as a candidate."""
     backgrounds, candidates = {}, {}
     for side, vectors in documents.items():
         chosen = np.random.default_rng(0).permutation(len(vectors))[:sample]
         places = np.full(len(vectors), -1)
         places[chosen] = np.arange(len(chosen))
-        backgrounds[side] = Background(len(vectors), unit(vectors)[chosen])
+        backgrounds[side] = Background(len(vectors), unit(vectors)[chosen], (priors or {}).get(side))
         candidates[side] = Candidates(vectors, places)
-    return Ranker(parts, backgrounds, searched or tuple(documents)), candidates
+    return backgrounds, candidates
+
+
+def ranker(query, documents, rank="calibrated", *, side="text", **options):
+    """A `Ranker` of a query of one part over all sides, and the candidates."""
+    backgrounds, candidates = collection(documents, **options)
+    parts = query if isinstance(query, list) else [Part(side, query)]
+    return Ranker(parts, backgrounds, tuple(documents), rank), candidates
+
+
+def scores_of(query, documents, rank="calibrated", **options):
+    ranks, candidates = ranker(query, documents, rank, **options)
+    return ranks.scores(candidates)
 
 
 def place_of(target, scores):
@@ -31,30 +58,247 @@ def place_of(target, scores):
     return 1 + sum(int((of_side > scores[side][index]).sum()) for of_side in scores.values())
 
 
-class Clip:
-    """Vectors with the means, spreads and cosines measured on CLIP ViT-B-32: items with an image, two captions."""
+def two_sides(texts, images, d=8, seed=0):
+    """Vectors of two sides around means of their own."""
+    rng = np.random.default_rng(seed)
+    return {
+        "text": unit(rng.normal(size=(texts, d)) + 1.5 * np.eye(d)[0]),
+        "image": unit(rng.normal(size=(images, d)) * np.linspace(1, 2, d) - 1.5 * np.eye(d)[0]),
+    }
 
-    def __init__(self, items, seed=0):
-        rng = np.random.default_rng(seed)
-        basis = np.linalg.qr(rng.normal(size=(SIZE, SIZE)))[0]
-        text_mean, image_mean = np.eye(SIZE)[0], np.zeros(SIZE)
-        image_mean[:2] = 0.332, np.sqrt(1 - 0.332**2)
 
-        def content(power, shift):
-            drawn = np.zeros((items, SIZE))
-            spectrum = np.roll(np.arange(1, SIZE - 1.0) ** -power, shift)
-            drawn[:, 2:] = rng.normal(size=(items, SIZE - 2)) * spectrum
-            return unit(drawn)
+# --- the formulas -------------------------------------------------------------------------------------------
 
-        shared, of_text, of_image = content(0.62, 0), content(0.55, 40), content(0.55, 80)
 
-        def caption():
-            said = np.sqrt(0.319) * shared + np.sqrt(0.231) * of_text + np.sqrt(0.45) * content(0.55, 40)
-            return unit(0.71 * text_mean + np.sqrt(1 - 0.71**2) * unit(said)) @ basis
+class ByTheBook:
+    """The formulas at the head of `ranking`, for samples that are the whole collection, one document at a time."""
 
-        shown = unit(np.sqrt(0.319) * shared + np.sqrt(0.681) * of_image)
-        self.images = unit(0.748 * image_mean + np.sqrt(1 - 0.748**2) * shown) @ basis
-        self.captions, self.questions = caption(), caption()
+    def __init__(self, documents, bank):
+        self.documents = {side: unit(vectors) for side, vectors in documents.items()}
+        self.mean = {side: vectors.mean(axis=0) for side, vectors in self.documents.items()}
+        self.white = {side: self._whitening(side) for side in documents}
+        self.placed = {side: self.place(side, vectors) for side, vectors in self.documents.items()}
+        self.bank_side, self.bank = bank, self.placed[bank][:256]
+
+    def _whitening(self, side):
+        centred = unit(self.documents[side] - self.mean[side])
+        covariance = sum(np.outer(row, row) for row in centred)
+        d = len(covariance)
+        covariance = covariance * d / np.trace(covariance)
+        values, vectors = np.linalg.eigh((covariance + np.eye(d)) / 2)
+        return sum(
+            value ** (-1 / 16) * np.outer(vector, vector)
+            for value, vector in zip(values, vectors.T, strict=True)
+        )
+
+    def place(self, side, vectors):
+        return unit((unit(vectors) - self.mean[side]) @ self.white[side])
+
+    def hubness(self, side, index):
+        cosines = [
+            self.bank[other] @ self.placed[side][index]
+            for other in range(len(self.bank))
+            if (side, index) != (self.bank_side, other)
+        ]
+        # Ten, or all others where there are fewer: as many for those that are among them as for those that are not.
+        return 0.3 * np.mean(sorted(cosines)[-min(10, len(self.bank) - 1) :])
+
+    def z(self, side, query):
+        """Of every document of a side."""
+        n = len(self.placed[side])
+        scores = np.array([self.placed[side][i] @ query - self.hubness(side, i) for i in range(n)])
+        found = []
+        for i in range(n):
+            others = np.delete(scores, i) if n > 1 else scores
+            # A prior of two documents: of mean 0, and of deviation 0.1.
+            share = len(others) / (len(others) + 2)
+            deviation = sqrt(share * others.var() + (1 - share) * 0.1**2)
+            found.append((scores[i] - share * others.mean()) / deviation)
+        return np.array(found)
+
+    def moved(self, query, scores):
+        """The query after feedback."""
+        found = sorted(
+            (
+                (z, tuple(vector))
+                for side in scores
+                for z, vector in zip(scores[side], self.placed[side], strict=True)
+            ),
+            reverse=True,
+        )[:5]
+        shares = np.array([np.exp(2 * (z - found[0][0])) for z, _ in found])
+        mean = sum(s * np.array(vector) for s, (_, vector) in zip(shares / shares.sum(), found, strict=True))
+        n = sum(len(vectors) for vectors in self.documents.values())
+        moved = query + 0.4 * n / (n + 200) * mean
+        return moved / np.linalg.norm(moved)
+
+
+def in_order(documents):
+    """Backgrounds whose samples are whole collections in their own order."""
+    backgrounds = {side: Background(len(vectors), unit(vectors)) for side, vectors in documents.items()}
+    candidates = {side: Candidates(vectors, np.arange(len(vectors))) for side, vectors in documents.items()}
+    return backgrounds, candidates
+
+
+# Fewer vectors than dimensions, more of them, one alone, and more than the neighbours are looked for among.
+@pytest.mark.parametrize(("texts", "images"), [(40, 30), (30, 6), (12, 60), (290, 40), (40, 270)])
+@pytest.mark.parametrize("side", ["text", "image"])
+def test_standing_is_by_the_formula(texts, images, side):
+    documents = two_sides(texts, images, d=16)
+    query = unit(np.random.default_rng(5).normal(size=16) + documents[side][0])
+    backgrounds, candidates = in_order(documents)
+    ranks = Ranker([Part(side, query)], backgrounds, ("text", "image"))
+    book = ByTheBook(documents, side)
+    asked = book.place(side, query)
+    assert ranks.placed == pytest.approx(asked, abs=1e-6)
+    for name, found in ranks.standing(candidates).items():
+        assert found == pytest.approx(book.z(name, asked), abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [5, 16, 40])
+def test_whitening_is_by_the_formula_for_few_vectors_and_for_many(n):
+    vectors = unit(np.random.default_rng(0).normal(size=(n, 16)) * np.linspace(0.2, 3, 16))
+    background = Background(n, vectors)
+    book = ByTheBook({"text": vectors}, "text")
+    assert background.whitening == pytest.approx(book.white["text"])
+    assert background.placed == pytest.approx(book.placed["text"], abs=1e-6)
+
+
+def test_whitening_evens_out_what_vectors_vary_in_a_little():
+    background = Background(
+        500, unit(np.random.default_rng(0).normal(size=(500, 8)) * np.linspace(0.2, 3, 8))
+    )
+    before = unit(background.sample - background.mean).std(axis=0)
+    after = background.placed.std(axis=0)
+    assert 1 < after.max() / after.min() < before.max() / before.min()
+
+
+def test_scores_are_those_of_the_query_in_the_order_that_feedback_gives():
+    documents = two_sides(120, 90, d=16)
+    query = unit(np.random.default_rng(5).normal(size=16) + documents["text"][0])
+    backgrounds, candidates = in_order(documents)
+    scores = Ranker([Part("text", query)], backgrounds, ("text", "image")).scores(candidates)
+    book = ByTheBook(documents, "text")
+    asked = book.place("text", query)
+    own = {side: book.z(side, asked) for side in documents}
+    moved = book.moved(asked, own)
+    after = np.concatenate([book.z(side, moved) for side in documents])
+    expected = np.empty_like(after)
+    expected[np.argsort(-after)] = sorted(np.concatenate([*own.values()]), reverse=True)
+    assert np.concatenate([scores[side] for side in documents]) == pytest.approx(expected, abs=1e-5)
+    assert np.argsort(-after).tolist() != np.argsort(-np.concatenate([*own.values()])).tolist()
+
+
+@pytest.mark.parametrize("own", [None, [0, 1, 2, -1, 30]])
+def test_hubness_is_the_mean_of_ten_neighbours_without_oneself(own):
+    rng = np.random.default_rng(0)
+    bank = unit(rng.normal(size=(30, 6)))
+    placed = np.concatenate([bank[:3], unit(rng.normal(size=(2, 6)))])
+    found = hubness(placed, bank, None if own is None else np.array(own))
+    for index, document in enumerate(placed):
+        others = np.delete(bank, index, axis=0) if own is not None and index < 3 else bank
+        assert found[index] == pytest.approx(0.3 * np.sort(others @ document)[-10:].mean())
+
+
+def test_of_one_alone_nothing_is_a_hub():
+    one = unit(rows([1, 2]))
+    assert hubness(rows([1, 0], [0, 1]), one).tolist() == [0, 0]
+    assert hubness(one, one, np.array([0])).tolist() == [0]
+    # Of two, the other one.
+    assert hubness(rows([1, 0]), rows([1, 0], [0.6, 0.8]), np.array([0])) == pytest.approx([0.3 * 0.6])
+
+
+def test_a_hub_comes_after_what_is_as_near_to_the_query_alone():
+    rng = np.random.default_rng(0)
+    documents = two_sides(200, 200, d=32)
+    query = documents["text"][0]
+    ranks, candidates = ranker(query, documents)
+    asked = ranks.placed
+    # One more picture like many texts, and one more like none, both as like to the query.
+    texts = ranks.backgrounds["text"].placed
+    many = texts.mean(axis=0) - texts.mean(axis=0) @ asked * asked
+    odd = rng.normal(size=32)
+    odd -= odd @ asked * asked + odd @ unit(many) * unit(many)
+    mean, white = ranks.backgrounds["image"].mean, np.linalg.inv(ranks.backgrounds["image"].whitening)
+    added = []
+    for away in (many, odd):
+        wanted = 0.3 * asked + sqrt(1 - 0.09) * unit(away)
+        direction = unit(wanted @ white)
+        # The vector of norm 1 that lies in this direction from the mean.
+        along = mean @ direction
+        added.append(mean + (-along + sqrt(along**2 + 1 - mean @ mean)) * direction)
+    found = Candidates(np.array(added), np.array([-1, -1]))
+    placed = ranks.backgrounds["image"].place(found.vectors)
+    assert placed @ asked == pytest.approx([0.3, 0.3])
+    hub, alone = ranks.standing({"image": found, "text": candidates["text"]})["image"]
+    assert hub < alone
+
+
+def test_feedback_moves_the_query_towards_the_best_five():
+    rng = np.random.default_rng(0)
+    query, vectors = unit(rng.normal(size=4)), unit(rng.normal(size=(7, 4)))
+    scores = np.array([1.0, 3.0, 2.5, 0.0, 2.0, 2.9, -1.0])
+    shares = np.exp(2 * (scores - 3))
+    shares[[3, 6]] = 0  # the sixth and seventh
+    expected = query + 0.3 * shares @ vectors / shares.sum()
+    assert feedback(query, scores, vectors, 0.3) == pytest.approx(expected / np.linalg.norm(expected))
+    assert feedback(query, scores, vectors, 0.0) == pytest.approx(query)
+
+
+def test_reordered_gives_the_same_scores_in_another_order():
+    scores = {"text": np.array([1.0, 5.0, 3.0]), "image": np.array([4.0, 2.0])}
+    better = {"text": np.array([0.1, 0.2, 0.9]), "image": np.array([0.3, 0.8])}
+    given = reordered(scores, better)
+    # From the best: text 2, image 1, image 0, text 1, text 0.
+    assert {side: values.tolist() for side, values in given.items()} == {"text": [1, 2, 5], "image": [3, 4]}
+
+
+def test_reordered_takes_sides_by_name_and_may_have_none_of_one():
+    scores = {"image": np.array([4.0, 2.0]), "text": np.empty(0)}
+    given = reordered(scores, {"text": np.empty(0), "image": np.array([0.0, 1.0])})
+    assert given["image"].tolist() == [2, 4]
+    assert given["text"].tolist() == []
+
+
+def normal(z):
+    return (1 + erf(z / sqrt(2))) / 2
+
+
+def test_relevance_is_by_the_formula():
+    chance = np.random.default_rng(0).normal(size=400)
+    reach = max(np.sort(chance)[int(0.99 * 399)] / 2.326, 1)  # up to interpolation
+    for count, n in ((5000, 5000), (40, 100)):
+        found = relevances([-1.0, 2.0, 3.5, 5.0], chance, count)
+        assert found == pytest.approx([normal(z / reach) ** n for z in (-1, 2, 3.5, 5)], abs=0.01)
+
+
+def test_relevance_asks_more_where_chance_reaches_farther():
+    narrow = np.linspace(-1, 1, 400)
+    wide = narrow * 2 * 2.326 / np.quantile(narrow, 0.99)  # twice as far as a normal distribution
+    assert relevances([4.0], narrow, 300) == pytest.approx([normal(4.0) ** 300])
+    assert relevances([8.0], wide, 300) == pytest.approx([normal(4.0) ** 300])
+    # Of fewer than a hundred nobody knows how far chance reaches.
+    assert relevances([4.0], wide[::8], 300) == pytest.approx([normal(4.0) ** 300])
+
+
+def test_relevances_are_from_0_to_1_and_rise_with_the_score():
+    z = np.linspace(-40, 40, 161)
+    for count in (1, 1000, 10**7):
+        found = relevances(z, np.random.default_rng(0).normal(size=300), count)
+        assert found[0] == pytest.approx(0)
+        assert found[-1] == pytest.approx(1)
+        assert (np.diff(found) >= 0).all()
+
+
+def test_of_a_query_without_an_answer_the_best_is_as_relevant_as_chance_has_it():
+    rng = np.random.default_rng(0)
+    best = [relevances(z, z, 1000).max() for z in rng.normal(size=(300, 1000))]
+    # Evenly from 0 to 1, were it not for the reach, which is at least 1.
+    assert 0.35 < np.mean(best) < 0.55
+    assert 0.05 < np.mean(np.array(best) > 0.8) < 0.3
+
+
+# --- the ways to rank ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -62,193 +306,430 @@ def world():
     return Clip(600)
 
 
-def recall_at_10(world, texts, images, score):
-    """Share of captions that find their image, and of questions that find their caption, in a mixed index."""
-    rng = np.random.default_rng(1)
-    order = rng.permutation(600)
-    in_images, in_texts = order[:images], order[images : images + texts]
-    documents = {"text": world.captions[in_texts], "image": world.images[in_images]}
-    hits = {"image": [], "text": []}
-    for _ in range(100):
-        index = int(rng.integers(images))
-        scores = score(world.captions[in_images[index]], documents)
-        hits["image"].append(place_of(("image", index), scores) <= 10)
-        index = int(rng.integers(texts))
-        scores = score(world.questions[in_texts[index]], documents)
-        hits["text"].append(place_of(("text", index), scores) <= 10)
-    return {side: float(np.mean(found)) for side, found in hits.items()}
+@dataclass
+class Mixed:
+    """Some items' captions and other items' images in one collection."""
+
+    world: Clip
+    texts: int
+    images: int
+
+    def __post_init__(self):
+        order = np.random.default_rng(1).permutation(600)
+        self.in_images, self.in_texts = order[: self.images], order[self.images : self.images + self.texts]
+        self.documents = {
+            "text": self.world.captions[self.in_texts],
+            "image": self.world.images[self.in_images],
+        }
+        self.backgrounds, self.candidates = collection(self.documents)
+
+    def ranked(self, rank):
+        def scores(query):
+            ranks = Ranker([Part("text", query)], self.backgrounds, ("text", "image"), rank)
+            return ranks.scores(self.candidates)
+
+        return scores
+
+    def within(self, places, scores, queries=100):
+        """Share of captions that find their image, and of questions that find their caption, so far up."""
+        rng = np.random.default_rng(1)
+        hits = {"image": [], "text": []}
+        for _ in range(queries):
+            index = int(rng.integers(self.images))
+            asked = self.world.captions[self.in_images[index]]
+            hits["image"].append(place_of(("image", index), scores(asked)) <= places)
+            index = int(rng.integers(self.texts))
+            asked = self.world.questions[self.in_texts[index]]
+            hits["text"].append(place_of(("text", index), scores(asked)) <= places)
+        return {side: float(np.mean(found)) for side, found in hits.items()}
 
 
-def calibrated(query, documents):
-    ranks, candidates = ranker({"text": query}, documents)
-    return {side: ranks.scores(side, found) for side, found in candidates.items()}
+@pytest.fixture(scope="module")
+def mixed(world):
+    made = {}
+    return lambda texts, images: made.setdefault((texts, images), Mixed(world, texts, images))
 
 
-def raw(query, documents):
-    return {side: vectors @ query for side, vectors in documents.items()}
-
-
-def query_centred(query, documents):
-    centred = unit(query - documents["text"].mean(axis=0))
-    return {side: vectors @ centred for side, vectors in documents.items()}
-
-
-def interleaved(query, documents):
-    return {side: -np.argsort(np.argsort(-(vectors @ query))) for side, vectors in documents.items()}
-
-
-def test_plain_cosine_never_finds_a_picture_among_captions(world):
-    found = recall_at_10(world, 250, 250, raw)
+def test_plain_cosine_never_finds_a_picture_among_captions(mixed):
+    found = mixed(250, 250).within(10, mixed(250, 250).ranked("raw"))
     assert found["image"] == 0.0
     assert found["text"] > 0.9
 
 
-def test_calibrated_scores_find_pictures_and_captions(world):
-    found = recall_at_10(world, 250, 250, calibrated)
+def test_calibrated_scores_find_pictures_and_captions(mixed):
+    found = mixed(250, 250).within(10, mixed(250, 250).ranked("calibrated"))
     assert found["image"] > 0.9
     assert found["text"] > 0.9
 
 
 @pytest.mark.parametrize(("texts", "images"), [(250, 250), (400, 40), (100, 10), (20, 20), (8, 8), (60, 4)])
-def test_calibration_finds_at_least_what_centring_the_query_alone_finds(world, texts, images):
-    ours = recall_at_10(world, texts, images, calibrated)
-    fallback = recall_at_10(world, texts, images, query_centred)
+def test_calibration_finds_at_least_what_centring_the_query_alone_finds(mixed, texts, images):
+    case = mixed(texts, images)
+    mean = case.documents["text"].mean(axis=0)
+
+    def query_centred(query):
+        return {side: vectors @ unit(query - mean) for side, vectors in case.documents.items()}
+
+    ours = case.within(10, case.ranked("calibrated"), 50)
+    fallback = case.within(10, query_centred, 50)
     assert sum(ours.values()) >= sum(fallback.values())
 
 
-def test_a_rare_modality_is_not_given_half_of_the_places(world):
-    ours = recall_at_10(world, 12, 500, calibrated)
-    forced = recall_at_10(world, 12, 500, interleaved)
-    assert ours["image"] > forced["image"]
-    assert ours["text"] > 0.9
+@pytest.mark.parametrize(("texts", "images"), [(400, 40), (40, 400), (12, 500), (500, 8)])
+def test_calibrated_scores_find_more_than_turns_and_than_centring_where_one_side_is_rare(
+    mixed, texts, images
+):
+    case = mixed(texts, images)
+    first = {
+        rank: sum(case.within(1, case.ranked(rank)).values()) for rank in ("calibrated", "rrf", "centered")
+    }
+    assert first["calibrated"] > first["rrf"] + 0.05
+    if texts > images:  # the other way round centring prefers passages, which are the rare ones
+        assert first["calibrated"] > first["centered"] + 0.05
 
 
-def test_a_rare_modality_is_not_drowned(world):
-    found = recall_at_10(world, 500, 8, calibrated)
-    assert found["image"] > 0.8
-    assert found["text"] > 0.8
+@pytest.mark.parametrize(("texts", "images"), [(12, 500), (500, 8)])
+def test_a_rare_modality_is_not_drowned(mixed, texts, images):
+    found = mixed(texts, images).within(10, mixed(texts, images).ranked("calibrated"))
+    assert min(found.values()) > 0.9
 
 
-def test_a_score_is_the_distance_from_the_background_in_standard_deviations():
-    rng = np.random.default_rng(0)
-    sample = unit(rng.normal(size=(200, 8)))
-    query, documents = unit(rng.normal(size=8)), unit(rng.normal(size=(5, 8)))
-    backgrounds = {"text": Background(200, sample), "image": Background(200, unit(sample + 1))}
-    scores = Ranker({"text": query}, backgrounds, ("text", "image")).scores(
-        "text", Candidates(documents, np.full(5, -1))
-    )
-    mean = sample.mean(axis=0)
-    asked = unit(query - mean)
-    chance = unit(sample - mean) @ asked
-    expected = (unit(documents - mean) @ asked - chance.mean()) / chance.std()
-    # The prior of two items in 202 moves mean and deviation a little.
-    assert scores == pytest.approx(expected, abs=0.03)
+def test_centred_scores_are_cosines_without_the_means():
+    documents = two_sides(60, 50)
+    query = documents["text"][3] + 0.3
+    found = scores_of(query, documents, "centered")
+    asked = unit(unit(query) - documents["text"].mean(axis=0))
+    for side, vectors in documents.items():
+        assert found[side] == pytest.approx(unit(vectors - vectors.mean(axis=0)) @ asked)
 
 
-def test_a_document_of_the_sample_is_left_out_of_its_own_background():
-    rng = np.random.default_rng(0)
-    sample = unit(rng.normal(size=(12, 8)))
-    backgrounds = {"text": Background(200, unit(rng.normal(size=(200, 8)))), "image": Background(12, sample)}
-    ranks = Ranker({"text": rng.normal(size=8)}, backgrounds, ("text", "image"))
-    within = ranks.scores("image", Candidates(sample, np.arange(12)))
-    chance = unit(sample - sample.mean(axis=0)) @ ranks.centred
-    for place in range(12):
-        others = np.delete(sample, place, axis=0)
-        score = unit(sample[place] - others.mean(axis=0)) @ ranks.centred
-        by_chance = np.delete(chance, place)
-        # Eleven others and a prior of two items with mean 0 and deviation 0.1.
-        mean = by_chance.mean() * 11 / 13
-        deviation = np.sqrt(by_chance.var() * 11 / 13 + 0.1**2 * 2 / 13)
-        assert within[place] == pytest.approx((score - mean) / deviation)
-    as_strangers = ranks.scores("image", Candidates(sample, np.full(12, -1)))
-    assert np.abs(within).max() > np.abs(as_strangers).max()
+def test_raw_scores_are_cosines():
+    documents = two_sides(60, 50)
+    query = np.arange(8.0)
+    found = scores_of(query, documents, "raw")
+    for side, vectors in documents.items():
+        assert found[side] == pytest.approx(unit(vectors) @ unit(query))
 
 
-def test_of_one_picture_and_one_passage_the_right_one_comes_first(world):
-    for item, other in ((item, item + 1) for item in range(40)):
-        documents = {"text": world.captions[[other]], "image": world.images[[item]]}
-        scores = calibrated(world.questions[item], documents)
-        assert scores["image"][0] > scores["text"][0]
+def test_turns_are_taken_by_place_in_the_order_of_each_side(world):
+    documents = {"text": world.captions[:40], "image": world.images[100:125]}
+    query = world.questions[3]
+    found = scores_of(query, documents, "rrf")
+    ranked = sorted(((score, side, i) for side in found for i, score in enumerate(found[side])), reverse=True)
+    best = {side: np.argsort(-(vectors @ query)).tolist() for side, vectors in documents.items()}
+    for place in range(25):
+        taken = {side: index for _, side, index in ranked[2 * place : 2 * place + 2]}
+        assert taken == {side: best[side][place] for side in documents}
+    for side, values in found.items():
+        assert values[best[side]] == pytest.approx(1 / (60 + np.arange(1, len(values) + 1)), abs=1e-9)
 
 
-def test_one_side_is_ranked_by_plain_cosine():
+@pytest.mark.parametrize("rank", ["calibrated", "raw", "rrf", "centered"])
+def test_one_side_is_ranked_by_plain_cosine(rank):
     rng = np.random.default_rng(0)
     documents = rng.normal(size=(40, 8)) + 2
     query = rng.normal(size=8) + 2
-    ranks, candidates = ranker({"text": query}, {"text": documents})
-    assert ranks.search_vector == pytest.approx(unit(query))
-    assert np.argsort(ranks.scores("text", candidates["text"])).tolist() == (
-        np.argsort(unit(documents) @ unit(query)).tolist()
-    )
+    ranks, candidates = ranker(query, {"text": documents}, rank)
+    cosines = unit(documents) @ unit(query)
+    assert ranks.search_vector("text") == pytest.approx(unit(query))
+    assert np.argsort(ranks.scores(candidates)["text"]).tolist() == np.argsort(cosines).tolist()
+    assert ranks.vectors("text", candidates["text"]) == pytest.approx(unit(documents))
+
+
+def test_of_two_sides_the_one_that_is_asked_for_is_ranked_by_plain_cosine():
+    documents = two_sides(40, 30)
+    query = np.random.default_rng(1).normal(size=8)
+    backgrounds, candidates = collection(documents)
+    ranks = Ranker([Part("text", query)], backgrounds, ("image",))
+    found = ranks.scores({"image": candidates["image"]})
+    assert list(found) == ["image"]
+    cosines = documents["image"] @ unit(query)
+    assert np.argsort(found["image"]).tolist() == np.argsort(cosines).tolist()
+    share = 30 / 32
+    deviation = sqrt(share * cosines.var() + (1 - share) * 0.1**2)
+    assert found["image"] == pytest.approx((cosines - cosines.mean()) / deviation)
 
 
 def test_plain_scores_have_mean_0_and_deviation_1_over_a_large_background():
     rng = np.random.default_rng(0)
     sample = unit(rng.normal(size=(256, 8)))
-    scores = plain_scores(
-        unit(rng.normal(size=8)), Candidates(sample, np.arange(256)), Background(9999, sample)
-    )
+    background = Background(9999, sample)
+    scores = plain_scores(unit(rng.normal(size=8)), Candidates(sample, np.arange(256)), background)
     assert scores.mean() == pytest.approx(0, abs=1e-9)
     assert scores.std() == pytest.approx(1, abs=0.05)
+
+
+def test_candidates_are_looked_for_by_the_cosine_they_are_compared_by():
+    documents = two_sides(60, 50)
+    query = np.random.default_rng(1).normal(size=8)
+    ranks, _ = ranker(query, documents)
+    for side, vectors in documents.items():
+        background = ranks.backgrounds[side]
+        # What is the same for every document, and their lengths once they are moved, aside.
+        compared = (unit(vectors) - background.mean) @ background.whitening @ ranks.placed
+        looked_for = unit(vectors) @ ranks.search_vector(side)
+        assert np.corrcoef(compared, looked_for)[0, 1] == pytest.approx(1)
+    assert ranker(query, documents, "rrf")[0].search_vector("image") == pytest.approx(unit(query))
+    centred, _ = ranker(query, documents, "centered")
+    assert centred.search_vector("image") == pytest.approx(unit(unit(query) - documents["text"].mean(axis=0)))
+
+
+# --- few documents ------------------------------------------------------------------------------------------
+
+
+def test_of_one_picture_and_one_passage_the_right_one_comes_first(world):
+    for item, other in ((item, item + 1) for item in range(40)):
+        documents = {"text": world.captions[[other]], "image": world.images[[item]]}
+        scores = scores_of(world.questions[item], documents)
+        assert scores["image"][0] > scores["text"][0]
 
 
 def test_two_documents_of_two_modalities_are_told_apart_by_content():
     gap = np.array([0, 0, 2.0])
     texts, images = unit(rows([1, 0, 0], [0, 1, 0]) + gap), unit(rows([1, 0, 0], [0, 1, 0]) - gap)
-    query = unit(np.array([1, 0.1, 2.0]))
-    scores = calibrated(query, {"text": texts, "image": images})
+    scores = scores_of(unit(np.array([1, 0.1, 2.0])), {"text": texts, "image": images})
     assert scores["text"][0] > scores["text"][1]
     assert scores["image"][0] > scores["image"][1]
     assert min(scores["text"][0], scores["image"][0]) > max(scores["text"][1], scores["image"][1])
 
 
+@pytest.mark.parametrize(
+    ("texts", "images", "by_rank"), [(10, 10, True), (11, 10, False), (300, 4, True), (300, 5, False)]
+)
+def test_a_small_collection_without_a_prior_is_merged_by_rank(texts, images, by_rank):
+    documents = two_sides(texts, images)
+    query = np.ones(8)
+    ranks, candidates = ranker(query, documents)
+    assert ranks.by_rank is by_rank
+    assert not ranker(query, documents, priors={"image": documents["image"]})[0].by_rank
+    if by_rank:
+        scores = ranks.scores(candidates)
+        best = {side: vectors @ unit(query) for side, vectors in documents.items()}
+        for side, cosines in best.items():
+            assert np.argsort(-scores[side]).tolist() == np.argsort(-cosines).tolist()
+        # The best of the one is as good as the best of the other.
+        assert scores["text"].max() == pytest.approx(scores["image"].max(), abs=1e-5)
+        relevance = ranks.relevances(candidates, ranks.standing(candidates))
+        assert relevance["text"] == pytest.approx(np.clip(best["text"], 0, 1))
+
+
+def test_a_prior_stands_in_for_documents_that_are_not_there_yet():
+    documents, elsewhere = two_sides(2, 3), two_sides(80, 90, seed=1)
+    backgrounds, _ = collection(documents, priors=elsewhere)
+    background = backgrounds["image"]
+    expected = (documents["image"].sum(axis=0) + 10 * elsewhere["image"].mean(axis=0)) / 13
+    assert background.mean == pytest.approx(expected)
+    assert len(background.placed) == 93
+    nothing = Background(0, np.empty((0, 8)), elsewhere["image"])
+    assert nothing.mean == pytest.approx(elsewhere["image"].mean(axis=0))
+
+
+def test_with_a_prior_few_documents_are_calibrated(world):
+    priors = {"text": world.captions[300:400], "image": world.images[400:500]}
+    right = 0
+    for item in range(40):
+        documents = {"text": world.captions[item + 1 : item + 4], "image": world.images[[item]]}
+        backgrounds, candidates = collection(documents, priors=priors)
+        ranks = Ranker([Part("text", world.questions[item])], backgrounds, ("text", "image"))
+        right += place_of(("image", 0), ranks.scores(candidates)) == 1
+    assert right >= 36
+
+
 @pytest.mark.parametrize(("texts", "images"), [(1, 1), (1, 9), (9, 1), (3, 40), (40, 3), (30, 30)])
 @pytest.mark.parametrize("kind", ["equal", "zero", "random"])
-def test_scores_are_finite_whatever_the_vectors(texts, images, kind):
+@pytest.mark.parametrize("rank", ["calibrated", "raw", "rrf", "centered"])
+def test_scores_are_finite_whatever_the_vectors(texts, images, kind, rank):
     fill = {"equal": np.ones, "zero": np.zeros, "random": np.random.default_rng(0).normal}[kind]
     make = (lambda n: fill(size=(n, 4))) if kind == "random" else (lambda n: fill((n, 4)))
-    for query in (np.ones(4), np.zeros(4)):
-        scores = calibrated(query, {"text": make(texts), "image": make(images)})
-        assert all(np.isfinite(of_side).all() for of_side in scores.values())
-        single, candidates = ranker({"image": query}, {"image": make(images)})
-        assert np.isfinite(single.scores("image", candidates["image"])).all()
+    documents = {"text": make(texts), "image": make(images)}
+    for query in (np.ones(4), np.arange(4.0)):
+        for case in (documents, {"text": documents["text"]}):
+            ranks, candidates = ranker(query, case, rank)
+            standing = ranks.standing(candidates)
+            for found in (standing, ranks.scores(candidates), ranks.relevances(candidates, standing)):
+                assert all(np.isfinite(of_side).all() for of_side in found.values())
+
+
+def test_equal_documents_have_equal_scores():
+    scores = scores_of(np.arange(4.0), {"text": np.ones((30, 4)), "image": np.ones((30, 4))})
+    assert scores["text"] == pytest.approx(np.full(30, scores["text"][0]))
 
 
 def test_more_candidates_than_were_counted_are_ranked_too():
     rng = np.random.default_rng(0)
     background = Background(2, unit(rng.normal(size=(2, 4))))
-    ranks = Ranker({"text": rng.normal(size=4)}, {"text": background, "image": background}, ("text", "image"))
-    scores = ranks.scores("image", Candidates(rng.normal(size=(9, 4)), np.full(9, -1)))
-    assert len(set(scores.tolist())) == 9
+    ranks = Ranker(
+        [Part("text", rng.normal(size=4))], {"text": background, "image": background}, ("text", "image")
+    )
+    scores = ranks.scores({"image": Candidates(rng.normal(size=(9, 4)), np.full(9, -1))})
+    assert len(set(scores["image"].tolist())) == 9
 
 
-def test_text_and_image_add_up_centred_with_the_text_at_seven_tenths():
-    rng = np.random.default_rng(0)
-    documents = {"text": unit(rng.normal(size=(30, 8)) + 3), "image": unit(rng.normal(size=(30, 8)) - 3)}
-    parts = {"text": rng.normal(size=8) + 3, "image": rng.normal(size=8) - 3}
-    ranks, _ = ranker(parts, documents)
-    content = {side: unit(unit(parts[side]) - documents[side].mean(axis=0)) for side in parts}
-    expected = unit(0.7 * content["text"] + 0.3 * content["image"])
-    assert ranks.search_vector == pytest.approx(expected)
-    of_one_side, _ = ranker(parts, documents, searched=("image",))
-    assert of_one_side.search_vector == pytest.approx(expected)
+def test_no_candidates_have_no_scores():
+    backgrounds, _ = collection(two_sides(30, 30))
+    ranks = Ranker([Part("text", np.ones(8))], backgrounds, ("text", "image"))
+    nothing = {side: Candidates(np.empty((0, 8)), np.empty(0, dtype=np.int64)) for side in backgrounds}
+    assert {side: len(found) for side, found in ranks.scores(nothing).items()} == {"text": 0, "image": 0}
+
+
+def test_a_document_of_a_small_sample_stands_out_further_without_itself():
+    documents = two_sides(200, 12)
+    backgrounds, candidates = in_order(documents)
+    ranks = Ranker([Part("text", np.ones(8))], backgrounds, ("text", "image"))
+    within = ranks.standing(candidates)["image"]
+    strangers = {**candidates, "image": Candidates(documents["image"], np.full(12, -1))}
+    best = int(np.argmax(within))
+    assert within[best] > ranks.standing(strangers)["image"][best]
+
+
+# --- queries of several parts -------------------------------------------------------------------------------
+
+
+def test_parts_add_up_once_they_are_centred():
+    documents = two_sides(30, 40)
+    backgrounds, candidates = collection(documents)
+    rng = np.random.default_rng(1)
+    text, image, unwanted = rng.normal(size=8), rng.normal(size=8), rng.normal(size=8)
+    parts = [Part("text", text, 0.7), Part("image", image, 0.3), Part("text", unwanted, -0.5)]
+    mean = {side: vectors.mean(axis=0) for side, vectors in documents.items()}
+    centred = (
+        0.7 * unit(unit(text) - mean["text"])
+        + 0.3 * unit(unit(image) - mean["image"])
+        - 0.5 * unit(unit(unwanted) - mean["text"])
+    )
+    for searched in (("text", "image"), ("image",)):
+        ranks = Ranker(parts, backgrounds, searched)
+        assert ranks.centred == pytest.approx(unit(centred))
+        assert ranks.plain == pytest.approx(unit(centred))
+    book = ByTheBook(documents, "text")
+    placed = (
+        0.7 * book.place("text", text) + 0.3 * book.place("image", image) - 0.5 * book.place("text", unwanted)
+    )
+    assert Ranker(parts, backgrounds, ("text", "image")).placed == pytest.approx(unit(placed), abs=1e-6)
+    one = Ranker(parts, backgrounds, ("image",))
+    assert one.search_vector("image") == pytest.approx(unit(centred))
+    order = np.argsort(one.scores({"image": candidates["image"]})["image"]).tolist()
+    assert order == np.argsort(documents["image"] @ unit(centred)).tolist()
+
+
+@pytest.mark.parametrize("rank", ["raw", "rrf"])
+def test_several_parts_are_centred_where_one_would_be_plain(rank):
+    documents = two_sides(30, 40)
+    parts = [Part("text", np.ones(8), 0.7), Part("image", np.arange(8.0), 0.3)]
+    ranks, candidates = ranker(parts, documents, rank)
+    found = ranks.scores(candidates)
+    for side, vectors in documents.items():
+        assert np.argsort(found[side]).tolist() == np.argsort(vectors @ ranks.centred).tolist()
+
+
+@pytest.mark.parametrize("rank", ["calibrated", "raw", "rrf", "centered"])
+def test_what_is_not_wanted_goes_down(world, rank):
+    documents = {"text": world.captions[:100], "image": world.images[100:200]}
+    for item in range(5):
+        # The nearest other caption is what is not wanted.
+        likeness = world.captions[:100] @ world.questions[item]
+        other = next(int(i) for i in np.argsort(-likeness) if i != item)
+        plain = scores_of([Part("text", world.questions[item])], documents, rank)
+        parts = [Part("text", world.questions[item]), Part("text", world.captions[other], -0.5)]
+        without = scores_of(parts, documents, rank)
+        assert place_of(("text", other), without) > place_of(("text", other), plain)
+        assert place_of(("text", other), without) > place_of(("text", item), without)
+
+
+@pytest.mark.parametrize("rank", ["calibrated", "raw", "rrf", "centered"])
+def test_a_query_that_takes_away_all_it_asks_for_is_refused(rank):
+    documents = two_sides(30, 30)
+    parts = [Part("text", np.ones(8), 0.5), Part("text", np.full(8, 2.0), -0.5)]
+    ranks, candidates = ranker(parts, documents, rank)
+    with pytest.raises(ValueError, match="takes away all that it asks for.*other weights"):
+        ranks.scores(candidates)
 
 
 def test_a_part_of_a_side_without_documents_stays_as_it_is():
-    documents = {"text": unit(np.random.default_rng(0).normal(size=(30, 8)))}
-    parts = {"text": np.eye(8)[0], "image": np.eye(8)[1]}
+    documents = {"text": two_sides(30, 1)["text"]}
+    parts = [Part("text", np.eye(8)[0], 0.7), Part("image", np.eye(8)[1], 0.3)]
     ranks, _ = ranker(parts, documents)
-    centred = unit(parts["text"] - documents["text"].mean(axis=0))
-    assert ranks.search_vector == pytest.approx(unit(0.7 * centred + 0.3 * parts["image"]))
+    centred = unit(np.eye(8)[0] - documents["text"].mean(axis=0))
+    assert ranks.plain == pytest.approx(unit(0.7 * centred + 0.3 * np.eye(8)[1]))
 
 
 def test_a_query_equal_to_the_only_document_of_its_side_still_finds_pictures():
     query = unit(rows([1, 2, 3, 4]))[0]
     documents = {"text": query[None], "image": unit(rows([1, 2, 3, 0], [-1, 0, 0, 1]))}
-    ranks, candidates = ranker({"text": query}, documents)
+    ranks, candidates = ranker(query, documents)
     assert ranks.centred == pytest.approx(query)
-    scores = ranks.scores("image", candidates["image"])
+    scores = ranks.scores(candidates)["image"]
     assert scores[0] > scores[1]
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Words:
+    score: float
+    coverage: float
+    id: str = ""
+
+
+SCORES = {"text": np.array([3.0, 2.0, 1.0, 0.0]), "image": np.array([2.5, 0.5])}
+RELEVANCE = {"text": np.array([0.9, 0.6, 0.2, 0.1]), "image": np.array([0.8, 0.15])}
+
+
+def test_words_change_the_order_within_a_side_and_nothing_across():
+    said = [Words(5.0, 0.5), None, Words(5.0, 0.5), Words(5.0, 0.6)]
+    scores, relevance = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
+    # 3 + 1, 2 + 0, 1 + 1, 0 + 1.2: two are equal, and stay in their order.
+    assert scores["text"].tolist() == [3, 2, 1, 0]
+    said[3] = Words(5.0, 0.7)  # too little for an answer in itself, and 0 + 1.4 is less than 2
+    said[2] = Words(5.0, 0.7)  # 1 + 1.4
+    scores, relevance = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
+    assert scores["text"].tolist() == [3, 1, 2, 0]
+    assert relevance["text"].tolist() == [0.9, 0.2, 0.6, 0.1]
+    assert scores["image"].tolist() == [2.5, 0.5]
+    assert relevance["image"].tolist() == [0.8, 0.15]
+
+
+def test_no_words_at_all_change_nothing():
+    scores, relevance = fused(SCORES, RELEVANCE, {"text": [None] * 4, "image": [None] * 2})
+    for found, given in ((scores, SCORES), (relevance, RELEVANCE)):
+        assert {side: each.tolist() for side, each in found.items()} == {
+            s: e.tolist() for s, e in given.items()
+        }
+
+
+@pytest.mark.parametrize("side", ["text", "image"])
+def test_what_hardly_any_document_has_comes_first_and_is_the_most_relevant(side):
+    words = {"text": [None] * 4, "image": [None] * 2}
+    words[side] = [*words[side][:-1], Words(9.0, 0.75)]
+    scores, relevance = fused(SCORES, RELEVANCE, words)
+    everything = np.concatenate([scores["text"], scores["image"]])
+    assert scores[side][-1] == everything.max() > 3
+    assert (np.delete(everything, 3 if side == "text" else 5) <= 3).all()
+    # Whoever comes first is not less relevant than who comes after, whatever share of the words it has.
+    assert relevance[side][-1] == max(each.max() for each in relevance.values())
+
+
+def test_what_many_documents_have_is_no_answer_in_itself():
+    said = [Words(9.0, 1.0, id_) for id_ in "abcd"]
+    scores, _ = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
+    assert scores["text"].tolist() == [3, 2, 1, 0]
+
+
+def test_the_windows_of_a_text_share_its_words():
+    said = [Words(9.0, 1.0)] * 4
+    scores, _ = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
+    assert scores["text"].min() > 3
+
+
+def test_of_two_answers_the_better_one_is_the_first():
+    said = [None, None, Words(8.0, 1.0), Words(9.0, 0.8)]
+    scores, relevance = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
+    assert scores["text"][3] > scores["text"][2] > 3
+    assert relevance["text"][3] >= relevance["text"][2] >= 0.9
+
+
+# --- variety ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lambda_mult", [0.0, 0.3, 0.5, 1.0])
