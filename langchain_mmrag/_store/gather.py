@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -78,45 +78,50 @@ def gathered(collection: Collection, pool: Sequence[Found], k: int, collapse: Co
     """
     answers: list[Answer] = []
     by_key: dict[str, Answer] = {}
-    for found, row in _rows(collection, pool, k):
+    whole: dict[str, Document] = {}
+    for found, row, text in _rows(collection, pool, k):
         if len(answers) == k:
             break
-        key = _key(found, row, collapse)
+        key = _key(text, collapse)
         known = by_key.get(key) or _alike(answers, found, row, collapse)
         if known is None:
             by_key[key] = Answer(row, found)
+            whole[found.id] = text
             answers.append(by_key[key])
         elif (id_ := found.parent or found.id) not in {known.found.parent or known.found.id, *known.copies}:
             known.copies.append(id_)
-    parents = [each.found.parent for each in answers if each.found.parent is not None]
-    whole = _documents(collection, parents)
     for answer in answers:
-        _mark(answer, whole)
+        _mark(answer, whole[answer.found.id])
     return answers
 
 
-def _rows(collection: Collection, pool: Sequence[Found], k: int) -> Iterator[tuple[Found, Document]]:
-    """The pool with its documents, which are fetched a page at a time; rows gone meanwhile are left out."""
+def _rows(
+    collection: Collection, pool: Sequence[Found], k: int
+) -> Iterator[tuple[Found, Document, Document]]:
+    """The pool with its rows, and the documents they are rows of; rows gone meanwhile are left out.
+
+    They are fetched a page at a time.
+    """
     for start in range(0, len(pool), k):
         page = pool[start : start + k]
-        documents = _documents(collection, [found.id for found in page])
-        yield from ((found, documents[found.id]) for found in page if found.id in documents)
+        rows = _documents(collection, [id_ for found in page for id_ in (found.id, found.parent) if id_])
+        for found in page:
+            if row := rows.get(found.id):
+                yield found, row, rows.get(found.parent or found.id, row)
 
 
 def _documents(collection: Collection, ids: Sequence[str]) -> dict[str, Document]:
-    if not ids:
-        return {}
     with reading(collection.name):
         rows: Any = collection.get(ids=list(dict.fromkeys(ids)), include=["documents", "metadatas"])
     columns = zip(rows["ids"], rows["documents"] or (), rows["metadatas"] or (), strict=True)
     return {id_: document(id_, text, metadata) for id_, text, metadata in columns}
 
 
-def _key(found: Found, row: Document, collapse: Collapse) -> str:
-    parent = found.parent
-    if parent is None and collapse != "none":
-        parent = row.metadata.get(PARENT_ID)
-    return found.id if parent is None else str(parent)
+def _key(text: Document, collapse: Collapse) -> str:
+    """What a document counts as: a window is but a part of its text, which may be a part itself."""
+    is_part = collapse != "none" or text.metadata.get(WINDOW) is True  # of a text deleted meanwhile
+    parent = text.metadata.get(PARENT_ID) if is_part else None
+    return str(text.id if parent is None else parent)
 
 
 def _alike(answers: Sequence[Answer], found: Found, row: Document, collapse: Collapse) -> Answer | None:
@@ -131,15 +136,14 @@ def _alike(answers: Sequence[Answer], found: Found, row: Document, collapse: Col
     return None
 
 
-def _mark(answer: Answer, whole: Mapping[str, Document]) -> None:
+def _mark(answer: Answer, whole: Document) -> None:
     """Put the whole text in the place of its window, and say which part of it was found."""
     part, metadata = answer.document, answer.document.metadata
     if metadata.get(WINDOW) is True:
         text, start = part.page_content, metadata.get(CHUNK_START, 0)
-        parent = whole.get(str(answer.found.parent))
-        if parent is None:  # deleted meanwhile: the part is what is left
+        if whole is part:  # deleted meanwhile: the part is what is left
             return
-        answer.document = parent
+        answer.document = whole
     elif isinstance(end := metadata.get(CHUNK_END), int):
         text, start = part.page_content[:end], 0
     else:

@@ -100,7 +100,8 @@ def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Ma
         msg = f"k must be a whole number of at least 1, not {k!r}"
         raise ValueError(msg)
     check_modality(modality)
-    return Wanted(k, where(filter, of_modality(modality)), options)
+    passed = {name: value for name, value in options.items() if value is not None}
+    return Wanted(k, where(filter, of_modality(modality)), passed)
 
 
 class Search:
@@ -196,7 +197,8 @@ class Search:
         if not set(searched) <= set(sides):
             return []
         ranker = Ranker(parts, backgrounds, searched, how.rank)
-        matches = self._matches(asked, want, modality, count, depth) if how.search == "hybrid" else {}
+        has_words = how.search == "hybrid" and (asked.text or "").strip()
+        matches = self._matches(asked, want, modality, count, depth) if has_words else {}
         ids = self._candidates(ranker, want, modality, count, depth)
         rows = self._entries([*ids, *(id_ for id_ in matches if id_ not in set(ids))])
         listed = {
