@@ -641,7 +641,7 @@ def test_a_query_that_takes_away_all_it_asks_for_is_refused(rank):
     documents = two_sides(30, 30)
     parts = [Part("text", np.ones(8), 0.5), Part("text", np.full(8, 2.0), -0.5)]
     ranks, candidates = ranker(parts, documents, rank)
-    with pytest.raises(ValueError, match="takes away all that it asks for.*other weights"):
+    with pytest.raises(ValueError, match=r"takes away all that it asks for.*other weights"):
         ranks.scores(candidates)
 
 
