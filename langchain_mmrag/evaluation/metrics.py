@@ -89,7 +89,7 @@ def per_query(
         for name, found in zip(names, rankings, strict=True)
     }
     grades = {name: dict(known) for name, known in zip(names, relevance, strict=True)}
-    values = {name: np.zeros(len(rankings)) for name in measures}
+    values: dict[str, FloatArray] = {name: np.zeros(len(rankings)) for name in measures}
     for found in require("ir_measures", extra=EXTRA).iter_calc(list(wanted), grades, run):
         values[wanted[found.measure]][int(found.query_id)] = found.value
     return values
