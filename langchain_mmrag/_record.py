@@ -36,6 +36,7 @@ class EmbeddingRecord:
         self._name = name
         self._remedy = remedy
         self._agreed = False
+        self._agreed_dimension: int | None = None
 
     def check(self, dimension: int | None) -> None:
         """Hold the embedding in use against the record, until the two have been found to agree.
@@ -47,7 +48,7 @@ class EmbeddingRecord:
             EmbeddingMismatchError: If the collection was made with another embedding, or holds vectors of
                 another length.
         """
-        if self._agreed:
+        if self._agreed and dimension in {None, self._agreed_dimension}:
             return
         collection, name = self._collection(), self._name()
         metadata = collection.metadata or {}
@@ -60,6 +61,7 @@ class EmbeddingRecord:
             made, used = _described(made_with, stored), _described(name, dimension)
             raise mismatch(collection.name, made, used, self._remedy)
         self._agreed = made_with is not None and dimension is not None
+        self._agreed_dimension = dimension
 
     def write(self, dimension: int) -> None:
         """Check, and put the embedding on record if there is none yet."""
@@ -74,7 +76,7 @@ class EmbeddingRecord:
         }
         # Chroma refuses index settings here, even unchanged ones: they are settled at creation.
         collection.modify(metadata={k: v for k, v in metadata.items() if not k.startswith(_INDEX_SETTINGS)})
-        self._agreed = True
+        self._agreed, self._agreed_dimension = True, dimension
 
     def forget(self) -> None:
         """Look again: the collection is not the one it was."""

@@ -152,7 +152,9 @@ class Search:
         count = self._collection().count()
         if not count:
             return []  # without waking the model
-        want = replace(want, k=min(want.k, count))
+        want = replace(self._existing(want), k=min(want.k, count))
+        if want.options.get("ids") == []:
+            return []
         depth = max(_CANDIDATES, 3 * want.k)
         while True:
             pool = self._pool(asked, want, how, modality, count, depth)
@@ -168,15 +170,16 @@ class Search:
         if how.search == "keyword":
             pool = self._worded(asked, want, modality, count, depth)
         elif how.rank == "raw" and how.search == "vector" and len(asked.terms()) == 1:
-            pool = self._plain(asked, want, depth)
+            pool = self._plain(asked, want, count, depth)
         else:
             pool = self._scored(asked, want, how, modality, count, depth)
         if how.threshold is not None:
             pool = [row for row in pool if row.relevance >= how.threshold]
         return sorted(pool, key=lambda row: -row.score)
 
-    def _plain(self, asked: Query, want: Wanted, depth: int) -> list[Found]:
+    def _plain(self, asked: Query, want: Wanted, count: int, depth: int) -> list[Found]:
         """By the cosine, over all sides alike."""
+        self._ledger.current(count)
         vector = unit(self._parts(asked)[0].vector)
         ids = self._near_ids([vector], depth, want)[0]
         found = []
@@ -280,7 +283,8 @@ class Search:
                 picture = Picture(term.content, self._policy(), wants_facts=self._embedder.opens_files_itself)
                 vector = self._embedder.image(picture)
             parts.append(Part(term.side, vector.astype(np.float64), term.weight))
-        self._record.check(len(parts[0].vector))
+        for part in parts:
+            self._record.check(len(part.vector))
         return parts
 
     # --- by words -------------------------------------------------------------------------------------------
@@ -363,7 +367,19 @@ class Search:
     def _capped(self, want: Wanted) -> Wanted | None:
         """No more than there are, as Chroma's numbers have an end; `None` if there are none."""
         count = self._collection().count()
-        return replace(want, k=min(want.k, count)) if count else None
+        want = self._existing(want)
+        if not count or want.options.get("ids") == []:
+            return None
+        return replace(want, k=min(want.k, count))
+
+    def _existing(self, want: Wanted) -> Wanted:
+        """Of the ids that documents are wanted of, those there are: Chroma stumbles over others."""
+        if "ids" not in want.options:
+            return want
+        collection, ids = self._collection(), list(want.options["ids"])
+        with reading(collection.name):
+            there = collection.get(ids=ids, include=[])["ids"] if ids else []
+        return replace(want, options={**want.options, "ids": there})
 
     def near(self, vector: Sequence[float] | FloatArray, want: Wanted) -> list[Hit]:
         """The rows nearest to a vector [d].
