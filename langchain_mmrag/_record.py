@@ -37,6 +37,7 @@ class EmbeddingRecord:
         self._remedy = remedy
         self._agreed = False
         self._agreed_dimension: int | None = None
+        self._seen: tuple[Any, int] | None = None
 
     def check(self, dimension: int | None) -> None:
         """Hold the embedding in use against the record, until the two have been found to agree.
@@ -55,7 +56,7 @@ class EmbeddingRecord:
         made_with = metadata.get(EMBEDDING)
         stored = metadata.get(DIMENSION) if made_with else None
         if stored is None and dimension is not None:
-            stored = _stored_dimension(collection)
+            stored = self._stored_dimension(collection)
         lengths_differ = None not in {stored, dimension} and stored != dimension
         if lengths_differ or made_with not in {None, name}:
             made, used = _described(made_with, stored), _described(name, dimension)
@@ -78,6 +79,15 @@ class EmbeddingRecord:
         collection.modify(metadata={k: v for k, v in metadata.items() if not k.startswith(_INDEX_SETTINGS)})
         self._agreed, self._agreed_dimension = True, dimension
 
+    def _stored_dimension(self, collection: Collection) -> int | None:
+        """Looked up once, as a collection never changes it and a large one takes its time to answer."""
+        if self._seen is None or self._seen[0] != collection.id:
+            vectors = collection.get(limit=1, include=["embeddings"])["embeddings"]
+            if vectors is None or not len(vectors):
+                return None
+            self._seen = collection.id, len(vectors[0])
+        return self._seen[1]
+
     def forget(self) -> None:
         """Look again: the collection is not the one it was."""
         self._agreed = False
@@ -96,8 +106,3 @@ def mismatch(
 def _described(name: str | None, dimension: int | None) -> str:
     numbers = f" ({dimension} numbers)" if dimension else ""
     return f"{name or 'an unnamed embedding'}{numbers}"
-
-
-def _stored_dimension(collection: Collection) -> int | None:
-    vectors = collection.get(limit=1, include=["embeddings"])["embeddings"]
-    return len(vectors[0]) if vectors is not None and len(vectors) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from langchain_mmrag._store.chroma import Where, reading
-from langchain_mmrag.ranking import Background, FloatArray, Ranker, Side
+from langchain_mmrag.ranking import SIDES, Background, FloatArray, Ranker, Side
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -40,8 +40,7 @@ def tilted(collection: Collection, ranker: Ranker, n: int) -> list[str]:
     has neighbours of one side only, and the order among them hardly changes: the scores that count are
     computed afterwards. Chroma's filter would take time in proportion to the collection.
     """
-    image, text = ranker.backgrounds["image"], ranker.backgrounds["text"]
-    gap = image.mean - text.mean
+    gap = _gap(ranker.backgrounds)
     along = gap / (gap @ gap)
     leaning = {"image": _TILT, "text": -_TILT}
     vectors = []
@@ -54,12 +53,18 @@ def tilted(collection: Collection, ranker: Ranker, n: int) -> list[str]:
 
 def lie_apart(backgrounds: Mapping[Side, Background]) -> bool:
     """Whether the sides lie far enough apart for `tilted` to tell them: many spreads along the gap."""
-    if any(len(background.sample) == 0 for background in backgrounds.values()) or len(backgrounds) < 2:  # noqa: PLR2004
+    if len(backgrounds) < len(SIDES) or any(len(each.sample) == 0 for each in backgrounds.values()):
         return False
-    image, text = backgrounds["image"], backgrounds["text"]
-    gap = image.mean - text.mean
-    length = float(np.linalg.norm(gap))
-    if not length:
-        return False
-    spread = max(float((b.sample @ gap).std()) for b in (image, text)) / length
-    return length > _APART * spread
+    text, image = backgrounds["text"], backgrounds["image"]
+    of, apart = text.__dict__.get("_lies_apart_from", (None, False))
+    if of is not image:
+        gap = _gap(backgrounds)
+        spread = max(float((each.sample @ gap).std()) for each in (text, image))
+        apart = bool(gap @ gap > _APART * spread)
+        text.__dict__["_lies_apart_from"] = image, apart  # as both stay the same for many queries
+    return bool(apart)
+
+
+def _gap(backgrounds: Mapping[Side, Background]) -> FloatArray:
+    gap: FloatArray = backgrounds["image"].mean - backgrounds["text"].mean
+    return gap

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
-from langchain_mmrag._store.chroma import document, reading
+from langchain_mmrag._store.chroma import Hit, document, reading
 from langchain_mmrag.ranking import Collapse, FloatArray
 from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, PARENT_ID, SHA256, WINDOW
 
@@ -80,18 +80,18 @@ def gathered(collection: Collection, pool: Sequence[Found], k: int, collapse: Co
     by_key: dict[str, Answer] = {}
     whole: dict[str, Document] = {}
     for found, row, text in _rows(collection, pool, k):
-        if len(answers) == k:
-            break
         key = _key(text, collapse)
         known = by_key.get(key) or _alike(answers, found, row, collapse)
         if known is None:
             by_key[key] = Answer(row, found)
             whole[found.id] = text
             answers.append(by_key[key])
+            if len(answers) == k:
+                break
         elif (id_ := found.parent or found.id) not in {known.found.parent or known.found.id, *known.copies}:
             known.copies.append(id_)
     for answer in answers:
-        _mark(answer, whole[answer.found.id])
+        answer.document = _marked(answer.document, whole[answer.found.id])
     return answers
 
 
@@ -136,17 +136,29 @@ def _alike(answers: Sequence[Answer], found: Found, row: Document, collapse: Col
     return None
 
 
-def _mark(answer: Answer, whole: Document) -> None:
-    """Put the whole text in the place of its window, and say which part of it was found."""
-    part, metadata = answer.document, answer.document.metadata
-    if metadata.get(WINDOW) is True:
-        text, start = part.page_content, metadata.get(CHUNK_START, 0)
-        if whole is part:  # deleted meanwhile: the part is what is left
-            return
-        answer.document = whole
-    elif isinstance(end := metadata.get(CHUNK_END), int):
+def _marked(part: Document, whole: Document) -> Document:
+    """The whole text in the place of its window, told which part of it was found."""
+    if part.metadata.get(WINDOW) is True and whole is not part:
+        text, start = part.page_content, part.metadata.get(CHUNK_START, 0)
+    elif isinstance(end := part.metadata.get(CHUNK_END), int):
         text, start = part.page_content[:end], 0
     else:
-        return
-    answer.document.metadata |= {CHUNK: text, CHUNK_START: start}
-    answer.document.metadata.pop(CHUNK_END, None)
+        return part
+    kept = {key: value for key, value in whole.metadata.items() if key != CHUNK_END}
+    return Document(
+        id=whole.id, page_content=whole.page_content, metadata={**kept, CHUNK: text, CHUNK_START: start}
+    )
+
+
+def nearest_parts(collection: Collection, hits: Sequence[Hit]) -> list[Hit]:
+    """Hits as documents: of the windows of a long text only the nearest, which stands for the whole."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        metadata = hit.document.metadata
+        best.setdefault(str(metadata[PARENT_ID]) if metadata.get(WINDOW) is True else hit.id, hit)
+    parents = [key for key, hit in best.items() if key != hit.id]
+    whole = _documents(collection, parents) if parents else {}
+    return [
+        replace(hit, document=_marked(hit.document, whole.get(key, hit.document)))
+        for key, hit in best.items()
+    ]

@@ -253,6 +253,10 @@ class Ledger:
 
     # --- asking ---------------------------------------------------------------------------------------------
 
+    def count(self) -> int:
+        """Rows entered, of both sides."""
+        return sum(self._run(state_of).counts)
+
     def statistics(self, count: int | None = None) -> dict[Side, Sample]:
         """A sample of each side that has rows.
 
