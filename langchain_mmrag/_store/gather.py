@@ -88,7 +88,10 @@ def gathered(collection: Collection, pool: Sequence[Found], k: int, collapse: Co
             answers.append(by_key[key])
             if len(answers) == k:
                 break
-        elif (id_ := found.parent or found.id) not in {known.found.parent or known.found.id, *known.copies}:
+            continue
+        by_key[key] = known  # where further parts of a copy belong
+        id_ = found.parent or found.id
+        if id_ not in {known.found.parent or known.found.id, *known.copies}:
             known.copies.append(id_)
     for answer in answers:
         answer.document = _marked(answer.document, whole[answer.found.id])

@@ -118,12 +118,12 @@ def of_all(store, query, rank, k=10):
 # --- which are found ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("texts", "images"), [(200, 200), (950, 50)])
+@pytest.mark.parametrize("sizes", [(200, 200), (950, 50)])
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("way", ["filtered", "tilted"])
-def test_the_best_of_all_documents_are_found(filled, world, texts, images, rank, way, monkeypatch):
-    monkeypatch.setattr(search_module, "FILTERED_BELOW", {"filtered": 10**9, "tilted": 0}[way])
-    store = filled(texts, images)
+@pytest.mark.parametrize("filtered_below", [0, 10**9])
+def test_the_best_of_all_documents_are_found(filled, world, sizes, rank, filtered_below, monkeypatch):  # noqa: PLR0917
+    monkeypatch.setattr(search_module, "FILTERED_BELOW", filtered_below)
+    store = filled(*sizes)
     for item in (3, 150, 960, 990):
         found = listed(store.search_ranked(f"question {item}", 10, rank=rank))
         expected = of_all(store, world.questions[item], rank)
@@ -131,10 +131,10 @@ def test_the_best_of_all_documents_are_found(filled, world, texts, images, rank,
         assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-3)
 
 
-@pytest.mark.parametrize(("texts", "images"), [(200, 200), (950, 50)])
+@pytest.mark.parametrize("sizes", [(200, 200), (950, 50)])
 @pytest.mark.parametrize("modality", [None, "image"])
-def test_without_filters_the_answers_are_the_same(filled, texts, images, modality, monkeypatch, queries):
-    store = filled(texts, images)
+def test_without_filters_the_answers_are_the_same(filled, sizes, modality, monkeypatch, queries):
+    store = filled(*sizes)
     for item in range(940, 980, 4):
         answers = {}
         for way, most in (("filtered", 10**9), ("tilted", 0)):
@@ -459,7 +459,7 @@ def test_a_picture_has_no_words(open_store, counting_embeddings, sample_images, 
     query = Query(image=sample_images["red"])
     if mode == "keyword":
         for find in (store.similarity_search, store.max_marginal_relevance_search):
-            with pytest.raises(ValueError, match="needs text in the query.*use search='vector'"):
+            with pytest.raises(ValueError, match=r"needs text in the query.*use search='vector'"):
                 find(query)
         return
     # So pictures go by their vectors in a store that searches by words too.
