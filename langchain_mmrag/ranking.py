@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import erfc, sqrt
 from statistics import NormalDist
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Places: TypeAlias = NDArray[np.int64]
 Side: TypeAlias = Literal["text", "image"]
 """Which encoder made a vector: tables and transcripts are on the text side."""
@@ -54,6 +54,9 @@ SIDES: tuple[Side, Side] = ("text", "image")
 SAMPLE_SIZE = 1024
 """Vectors in a background: of smaller sides all, so that they are exact."""
 
+PRIOR_BELOW = 50
+"""Documents of a side below which a prior is mixed into its background, less and less towards there."""
+
 # Chosen on several geometries, checked on seeds kept apart, each flat around its value: docs/decisions/0007.
 _WHITENING = -1 / 16
 _SHRINKAGE = 1.0  # of Σ towards the identity, in mean eigenvalues
@@ -67,7 +70,7 @@ _FEEDBACK_TRUST = 200  # documents at which feedback has half its weight: few ha
 
 _FEW = 5
 _SMALL = 20
-_PRIOR_ITEMS = 10  # what a prior weighs, in documents
+_PRIOR_ITEMS = 1  # what a prior weighs in the mean, in documents: docs/decisions/0009
 _PRIOR_STD = 0.1  # of centred cosines in CLIP models: .08 to .14
 _PRIOR_STD_ITEMS = 2
 _RRF = 60  # Cormack et al. 2009
@@ -100,7 +103,14 @@ class Background:
     @cached_property
     def vectors(self) -> FloatArray:
         """The sample, padded with the prior as far as it is small [m, d]."""
-        return self.sample if self.prior is None else np.concatenate([self.sample, self.prior])
+        if self.prior is None:
+            return self.sample
+        return np.concatenate([self.sample, self.prior[: round(self._prior_share * len(self.prior))]])
+
+    @property
+    def _prior_share(self) -> float:
+        """How much of the prior counts: all of it where there is no document, nothing from 50 on."""
+        return max(0.0, 1 - len(self.sample) / PRIOR_BELOW)
 
     @cached_property
     def mean(self) -> FloatArray:
@@ -109,8 +119,8 @@ class Background:
             mean: FloatArray = self.sample.mean(axis=0)
             return mean
         n = len(self.sample)
-        own = self.sample.sum(axis=0)
-        shrunk: FloatArray = (own + _PRIOR_ITEMS * self.prior.mean(axis=0)) / (n + _PRIOR_ITEMS)
+        items = _PRIOR_ITEMS * self._prior_share
+        shrunk: FloatArray = (self.sample.sum(axis=0) + items * self.prior.mean(axis=0)) / (n + items)
         return shrunk
 
     @cached_property
@@ -138,7 +148,42 @@ class Background:
 
     def place(self, vectors: ArrayLike) -> FloatArray:
         """P_m of vectors of this side: centred, evened out, of norm 1 [..., d]."""
-        return unit((unit(vectors) - self.mean) @ self.whitening)
+        # In float32, as the vectors are stored: twice as fast.
+        placed = (unit(vectors) - self.mean).astype(np.float32) @ self._whitening32
+        norms = np.sqrt(np.einsum("...d,...d->...", placed, placed))[..., None]
+        result: FloatArray = placed / np.maximum(norms, _TINY, dtype=np.float32)
+        return result
+
+    @cached_property
+    def _whitening32(self) -> NDArray[np.float32]:
+        return self.whitening.astype(np.float32)
+
+    def chance(self, query: FloatArray, bank: FloatArray) -> FloatArray:
+        """What a query [d] in the space of `place` scores by chance, hubs held back: the last is kept [m]."""
+        kept: tuple[FloatArray, FloatArray] | None = self.__dict__.get("_chance")
+        if kept is None or kept[0] is not query:
+            kept = query, _cosines(self.placed, query) - self.hubness_in(bank)
+            self.__dict__["_chance"] = kept  # in one go: other threads ask other queries
+        return kept[1]
+
+    def chance_of(self, asking: Background, *, placed: bool) -> tuple[float, float]:
+        """Mean and standard deviation of what documents of one side score with those of this one by chance.
+
+        Args:
+            asking: Background of the side that is asked with.
+            placed: As `calibrated_scores` scores them, or by plain cosine.
+        """
+        kept = self.__dict__.setdefault("_chances", {})
+        if placed not in kept or kept[placed][0] is not asking:
+            if placed:
+                scores = asking.bank @ self.placed.T - self.hubness_in(asking.bank)
+            else:
+                scores = asking.vectors[:_BANK] @ self.vectors.T
+            if asking is self:
+                np.fill_diagonal(scores, np.nan)
+            kept[placed] = asking, _moments(scores[np.isfinite(scores)])
+        pair: tuple[float, float] = kept[placed][1]
+        return pair
 
     def hubness_in(self, bank: FloatArray) -> FloatArray:
         """Hubness of `placed` among a bank [b, d] of one side; kept for the last bank asked with [m]."""
@@ -147,6 +192,21 @@ class Background:
             own = np.arange(len(bank)) if bank is self.bank else None
             kept[id(bank)] = bank, hubness(self.placed, bank, own)
         return kept[id(bank)][1]
+
+
+def _moments(scores: FloatArray) -> tuple[float, float]:
+    """Mean and standard deviation, which leans on a weak prior."""
+    n = len(scores)
+    if not n:
+        return 0.0, _PRIOR_STD
+    trust = n / (n + _PRIOR_STD_ITEMS)
+    return float(scores.mean()), sqrt(trust * float(scores.var()) + (1 - trust) * _PRIOR_STD**2)
+
+
+def _cosines(rows: FloatArray, vector: FloatArray) -> FloatArray:
+    """Rows [n, d] times a vector [d], without widening the rows to the vector's precision."""
+    result: FloatArray = (rows @ vector.astype(rows.dtype, copy=False)).astype(np.float64)
+    return result
 
 
 def _spectrum(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -192,6 +252,21 @@ class Candidates:
 
     vectors: FloatArray
     places: Places
+
+    def placed_by(self, background: Background) -> FloatArray:
+        """P_m of `vectors`, worked out once [n, d]."""
+        kept: dict[int, tuple[Background, FloatArray]] = self.__dict__.setdefault("_placed", {})
+        if id(background) not in kept:
+            kept[id(background)] = background, background.place(self.vectors)
+        return kept[id(background)][1]
+
+    def hubness_in(self, bank: FloatArray, background: Background) -> FloatArray:
+        """`hubness` of `placed_by(background)` in a bank, worked out once [n]."""
+        kept: dict[int, tuple[FloatArray, FloatArray]] = self.__dict__.setdefault("_hubness", {})
+        if id(bank) not in kept:
+            own = self.places if bank is background.bank else None
+            kept[id(bank)] = bank, hubness(self.placed_by(background), bank, own)
+        return kept[id(bank)][1]
 
 
 @dataclass(frozen=True)
@@ -264,7 +339,7 @@ class Ranker:
         """The candidates as they lie in the space they are ranked in, where sides can be compared [n, d]."""
         if self._is_plain and len(self.searched) == 1:
             return unit(found.vectors)
-        return self.backgrounds[side].place(found.vectors)
+        return found.placed_by(self.backgrounds[side])
 
     def scores(self, found: Mapping[Side, Candidates]) -> dict[Side, FloatArray]:
         """Score the candidates [n] of each side: higher is better, comparable across sides."""
@@ -289,44 +364,61 @@ class Ranker:
 
     def standing(self, found: Mapping[Side, Candidates]) -> dict[Side, FloatArray]:
         """How far each candidate stands out from its side's background, however they are ranked: z [n]."""
-        if len(self.searched) == 1:
-            backgrounds = self.backgrounds
-            return {side: plain_scores(self.plain, each, backgrounds[side]) for side, each in found.items()}
-        return {side: self._calibrated(self.placed, side, each) for side, each in found.items()}
+        return {side: self._standing(side, each) for side, each in found.items()}
 
-    def relevances(
-        self, found: Mapping[Side, Candidates], standing: Mapping[Side, FloatArray]
-    ) -> dict[Side, FloatArray]:
-        """`relevances` of `standing`; the cosine where there are too few to know what chance is [n]."""
+    def _standing(self, side: Side, found: Candidates) -> FloatArray:
+        if len(self.searched) == 1:
+            return plain_scores(self.plain, found, self.backgrounds[side])
+        return self._calibrated(self.placed, side, found)
+
+    def relevances(self, found: Mapping[Side, Candidates]) -> dict[Side, FloatArray]:
+        """How sure one can be of each candidate, from 0 to 1 [n]; see `relevance`.
+
+        A document that is the very thing asked with is certain. Where there are too few to know what chance
+        is, it is the cosine.
+        """
         if self.by_rank:
             return {side: np.clip(unit(each.vectors) @ self.plain, 0.0, 1.0) for side, each in found.items()}
-        backgrounds = [self.backgrounds[side] for side in self.searched]
-        chance = np.concatenate([self._chance(background) for background in backgrounds])
-        count = sum(background.count for background in backgrounds)
-        return {side: relevances(z, chance, count) for side, z in standing.items()}
+        count = sum(self.backgrounds[side].count for side in self.searched)
+        return {side: self._relevances(side, each, count) for side, each in found.items()}
 
-    def _chance(self, background: Background) -> FloatArray:
+    def _relevances(self, side: Side, found: Candidates, count: int) -> FloatArray:
+        background, documents = self.backgrounds[side], unit(found.vectors)
         if len(self.searched) == 1:
-            scores = background.vectors @ self.plain
+            scores: FloatArray = documents @ self.plain
+            chance: FloatArray = background.vectors @ self.plain
         else:
-            scores = background.placed @ self.placed - background.hubness_in(self._bank[1])
-        spread = float(scores.std())
-        standing: FloatArray = (scores - scores.mean()) / (spread if spread > _TINY else 1.0)
-        return standing
+            hubs = found.hubness_in(self._bank, background)
+            scores = _cosines(found.placed_by(background), self.placed) - hubs
+            chance = background.chance(self.placed, self._bank)
+        if self._main_side in self.backgrounds:
+            asking = self.backgrounds[self._main_side]
+            mean, std = background.chance_of(asking, placed=len(self.searched) > 1)
+        else:
+            mean, std = float(chance.mean()), float(chance.std())
+        sure = relevance((scores - mean) / max(std, _TINY), count)
+        for part in self.parts:
+            if part.side == side and part.weight > 0:
+                sure[documents @ unit(part.vector) >= _SAME] = 1.0
+        return sure
 
     @property
     def _is_plain(self) -> bool:
         return len(self.searched) == 1 or self.rank in {"raw", "rrf"} or self.by_rank
 
     @cached_property
-    def _bank(self) -> tuple[Side, FloatArray]:
-        """The side most of the query is of, and vectors of it: what a document may be a hub to."""
-        known = [part for part in self.parts if part.weight > 0 and part.side in self.backgrounds]
-        side = max(known, key=lambda part: part.weight).side if known else self.searched[0]
-        return side, self.backgrounds[side].bank
+    def _main_side(self) -> Side:
+        """The side most of the query is of."""
+        return max(self.parts, key=lambda part: part.weight).side
+
+    @property
+    def _bank(self) -> FloatArray:
+        """Vectors of the side the query is of: what a document may be a hub to [b, d]."""
+        side = self._main_side if self._main_side in self.backgrounds else self.searched[0]
+        return self.backgrounds[side].bank
 
     def _calibrated(self, query: FloatArray, side: Side, found: Candidates) -> FloatArray:
-        return calibrated_scores(query, found, self.backgrounds[side], self._bank[1])
+        return calibrated_scores(query, found, self.backgrounds[side], self._bank)
 
     def _with_feedback(
         self, scores: Mapping[Side, FloatArray], found: Mapping[Side, Candidates]
@@ -384,10 +476,8 @@ def calibrated_scores(
         background: Of their side.
         bank: Vectors [b, d] of the query's side, among which hubs are known.
     """
-    placed = background.place(found.vectors)
-    own = found.places if bank is background.bank else None
-    scores = placed @ query - hubness(placed, bank, own)
-    chance = background.placed @ query - background.hubness_in(bank)
+    scores = _cosines(found.placed_by(background), query) - found.hubness_in(bank, background)
+    chance = background.chance(query, bank)
     # Leaving a document out of the mean of vectors as well would only move it farther along the same line.
     left_out = (found.places >= 0) & (len(background.placed) > 1)
     return _standardised(scores, chance, found.places, left_out)
@@ -503,26 +593,26 @@ def mmr_order(relevance: FloatArray, vectors: FloatArray, k: int, lambda_mult: f
 
 # --- how sure one can be ------------------------------------------------------------------------------------
 
-_TAIL = 0.99
-_TAIL_Z = 2.326  # of a normal distribution, at that quantile
 _LEAST_COUNT = 100
+_SAME = 0.999  # cosine
 
 
-def relevances(scores: ArrayLike, chance: FloatArray, count: int) -> FloatArray:
+def relevance(standing: ArrayLike, count: int) -> FloatArray:
     """How sure one can be that documents did not get their scores by chance [n], from 0 to 1.
 
-    Φ(z / s)^N: the probability that the best of N documents which have nothing to do with the query would
-    score less. s is how much farther the query's own background reaches than a normal distribution does, by
-    its 99th percentile, and at least 1; N is the number of documents, and at least 100.
+    Φ(z)^N: the probability that the best of N documents which have nothing to do with the query would score
+    less, N being the number of documents, and at least 100.
+
+    Here z says how far a score lies above what the collection's own documents of the query's side score with
+    those of the document's side, not above what this one query scores: a question that is about nothing in
+    the collection scores low with all of it, which is just what should be seen.
 
     Args:
-        scores: z of the documents [n].
-        chance: z of the background, for the same query [m].
+        standing: z of the documents [n].
         count: Number of documents searched.
     """
-    z = np.asarray(scores, dtype=np.float64)
-    reach = float(np.quantile(chance, _TAIL)) / _TAIL_Z if len(chance) >= _LEAST_COUNT else 1.0
-    beyond = np.array([erfc(each / max(reach, 1.0) / sqrt(2.0)) / 2.0 for each in z.ravel()])
+    z = np.asarray(standing, dtype=np.float64)
+    beyond = np.array([erfc(each / sqrt(2.0)) / 2.0 for each in z.ravel()])
     result: FloatArray = np.exp(max(count, _LEAST_COUNT) * np.log1p(-np.minimum(beyond, 1 - _TINY)))
     return result.reshape(z.shape)
 

@@ -17,7 +17,7 @@ from langchain_mmrag.ranking import (
     hubness,
     mmr_order,
     plain_scores,
-    relevances,
+    relevance,
     reordered,
     unit,
 )
@@ -264,38 +264,55 @@ def normal(z):
     return (1 + erf(z / sqrt(2))) / 2
 
 
-def test_relevance_is_by_the_formula():
-    chance = np.random.default_rng(0).normal(size=400)
-    reach = max(np.sort(chance)[int(0.99 * 399)] / 2.326, 1)  # up to interpolation
-    for count, n in ((5000, 5000), (40, 100)):
-        found = relevances([-1.0, 2.0, 3.5, 5.0], chance, count)
-        assert found == pytest.approx([normal(z / reach) ** n for z in (-1, 2, 3.5, 5)], abs=0.01)
+@pytest.mark.parametrize(("count", "n"), [(5000, 5000), (40, 100)])
+def test_relevance_is_by_the_formula(count, n):
+    found = relevance([-1.0, 2.0, 3.5, 5.0], count)
+    assert found == pytest.approx([normal(z) ** n for z in (-1, 2, 3.5, 5)])
 
 
-def test_relevance_asks_more_where_chance_reaches_farther():
-    narrow = np.linspace(-1, 1, 400)
-    wide = narrow * 2 * 2.326 / np.quantile(narrow, 0.99)  # twice as far as a normal distribution
-    assert relevances([4.0], narrow, 300) == pytest.approx([normal(4.0) ** 300])
-    assert relevances([8.0], wide, 300) == pytest.approx([normal(4.0) ** 300])
-    # Of fewer than a hundred nobody knows how far chance reaches.
-    assert relevances([4.0], wide[::8], 300) == pytest.approx([normal(4.0) ** 300])
-
-
-def test_relevances_are_from_0_to_1_and_rise_with_the_score():
-    z = np.linspace(-40, 40, 161)
+def test_relevance_is_from_0_to_1_and_rises_with_the_score():
     for count in (1, 1000, 10**7):
-        found = relevances(z, np.random.default_rng(0).normal(size=300), count)
+        found = relevance(np.linspace(-40, 40, 161), count)
         assert found[0] == pytest.approx(0)
         assert found[-1] == pytest.approx(1)
         assert (np.diff(found) >= 0).all()
 
 
+def test_relevance_stands_against_what_documents_of_the_query_s_side_score(world):
+    """Not against what this query scores: one about nothing in the collection scores low with all of it."""
+    documents = {"text": world.captions[:200], "image": world.images[200:400]}
+    backgrounds, candidates = collection(documents)
+    ranks = Ranker([Part("text", world.questions[0])], backgrounds, ("text", "image"))
+    text, image = backgrounds["text"], backgrounds["image"]
+    bank = text.placed[:256]
+    for side, background in backgrounds.items():
+        own = np.arange(200) if side == "text" else None
+        hubs = hubness(background.placed, bank, own)
+        pairs = bank @ background.placed.T - hubs
+        if side == "text":
+            pairs = pairs[~np.eye(200, dtype=bool)]
+        z = (background.placed @ text.place(world.questions[0]) - hubs - pairs.mean()) / pairs.std()
+        expected = np.array([normal(each) ** 400 for each in z])[candidates[side].places]
+        assert ranks.relevances(candidates)[side] == pytest.approx(expected, abs=1e-3)
+    assert image.chance_of(text, placed=True)[1] != pytest.approx(text.chance_of(text, placed=True)[1])
+
+
+def test_what_is_asked_with_is_certain():
+    vectors = np.random.default_rng(0).normal(size=(40, 6))
+    for documents in ({"image": vectors}, {"image": vectors, "text": -vectors}):
+        backgrounds, candidates = collection(documents)
+        ranks = Ranker([Part("image", vectors[7])], backgrounds, tuple(documents))
+        found = ranks.relevances(candidates)["image"]
+        assert found[7] == 1.0
+        assert np.delete(found, 7).max() < 1.0
+
+
 def test_of_a_query_without_an_answer_the_best_is_as_relevant_as_chance_has_it():
     rng = np.random.default_rng(0)
-    best = [relevances(z, z, 1000).max() for z in rng.normal(size=(300, 1000))]
-    # Evenly from 0 to 1, were it not for the reach, which is at least 1.
-    assert 0.35 < np.mean(best) < 0.55
-    assert 0.05 < np.mean(np.array(best) > 0.8) < 0.3
+    best = [relevance(z, 1000).max() for z in rng.normal(size=(300, 1000))]
+    # Evenly from 0 to 1.
+    assert 0.45 < np.mean(best) < 0.55
+    assert 0.15 < np.mean(np.array(best) > 0.8) < 0.25
 
 
 # --- the ways to rank ---------------------------------------------------------------------------------------
@@ -509,7 +526,7 @@ def test_a_small_collection_without_a_prior_is_merged_by_rank(texts, images, by_
             assert np.argsort(-scores[side]).tolist() == np.argsort(-cosines).tolist()
         # The best of the one is as good as the best of the other.
         assert scores["text"].max() == pytest.approx(scores["image"].max(), abs=1e-5)
-        relevance = ranks.relevances(candidates, ranks.standing(candidates))
+        relevance = ranks.relevances(candidates)
         assert relevance["text"] == pytest.approx(np.clip(best["text"], 0, 1))
 
 
@@ -546,7 +563,7 @@ def test_scores_are_finite_whatever_the_vectors(texts, images, kind, rank):
         for case in (documents, {"text": documents["text"]}):
             ranks, candidates = ranker(query, case, rank)
             standing = ranks.standing(candidates)
-            for found in (standing, ranks.scores(candidates), ranks.relevances(candidates, standing)):
+            for found in (standing, ranks.scores(candidates), ranks.relevances(candidates)):
                 assert all(np.isfinite(of_side).all() for of_side in found.values())
 
 
