@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import erfc, sqrt
 from statistics import NormalDist
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -615,64 +615,3 @@ def relevance(standing: ArrayLike, count: int) -> FloatArray:
     beyond = np.array([erfc(each / sqrt(2.0)) / 2.0 for each in z.ravel()])
     result: FloatArray = np.exp(max(count, _LEAST_COUNT) * np.log1p(-np.minimum(beyond, 1 - _TINY)))
     return result.reshape(z.shape)
-
-
-# --- words beside vectors -----------------------------------------------------------------------------------
-
-_WORDS = 2.0  # standard deviations that all of a query's words are worth
-_ALL_WORDS = 0.75
-_RARE = 3
-_AS_GOOD = 0.8
-_ABOVE = 1e-3
-
-
-class WordMatch(Protocol):
-    """What the words of a document say to a query; `keyword.KeywordMatch` is one."""
-
-    @property
-    def score(self) -> float:
-        """Higher is better."""
-
-    @property
-    def coverage(self) -> float:
-        """Which share of the query's words the document has, from 0 to 1."""
-
-
-def fused(
-    scores: Mapping[Side, FloatArray],
-    relevance: Mapping[Side, FloatArray],
-    words: Mapping[Side, Sequence[WordMatch | None]],
-) -> tuple[dict[Side, FloatArray], dict[Side, FloatArray]]:
-    """Scores and relevances of vectors and of words together.
-
-    Words put the documents of a side in a better order, but the scores of the side stay what they are, given
-    out anew in that order: so passages gain nothing on pictures, which have no words to be found by. Only
-    what hardly any document has, such as a name or a number, is an answer in itself: a document among the few
-    that have all words of the query comes first.
-
-    Args:
-        scores: z of the documents of each side [n].
-        relevance: Theirs [n].
-        words: For each document [n] what its words say, or `None` if it has none of the query's.
-    """
-    # The windows of a text share one match: it counts once.
-    matches = {id(match): match for side in words.values() for match in side if match}.values()
-    best = max((match.score for match in matches), default=0.0)
-    peers = [match for match in matches if match.score >= _AS_GOOD * best]
-    fullest = max((match.coverage for match in peers), default=0.0)
-    is_answer = 0 < len(peers) <= _RARE and fullest >= _ALL_WORDS
-    top = max((float(each.max()) for each in scores.values() if len(each)), default=0.0)
-    sure = max([fullest, *(float(each.max()) for each in relevance.values() if len(each))])
-    both: tuple[dict[Side, FloatArray], dict[Side, FloatArray]] = {}, {}
-    for side, given in scores.items():
-        coverage = np.array([match.coverage if match else 0.0 for match in words[side]])
-        order = np.argsort(-(given + _WORDS * coverage), kind="stable")
-        for kind, values in enumerate((given, relevance[side])):
-            both[kind][side] = np.empty_like(values)
-            both[kind][side][order] = -np.sort(-values)
-        if is_answer:
-            for place, match in enumerate(words[side]):
-                if match in peers and match is not None and match.coverage >= _ALL_WORDS:
-                    both[0][side][place] = max(top, 0.0) + _ABOVE * (1 + match.score / best)
-                    both[1][side][place] = sure  # what comes first is not less relevant than what follows
-    return both

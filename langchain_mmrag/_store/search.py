@@ -11,13 +11,16 @@ from chromadb.errors import InvalidArgumentError
 
 from langchain_mmrag._record import EmbeddingRecord, mismatch
 from langchain_mmrag._store.backgrounds import Backgrounds, Prior
+from langchain_mmrag._store.beside import Beside, Second
 from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, tilted
 from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, reading, side_of, where
+from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.gather import Answer, Found, gathered
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
+from langchain_mmrag.fusion import Chance
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.queries import Query, check_modality
@@ -31,7 +34,6 @@ from langchain_mmrag.ranking import (
     Ranker,
     SearchMode,
     Side,
-    fused,
     reordered,
     unit,
 )
@@ -113,6 +115,7 @@ class Search:
         record: Knows whether these can be compared with the stored ones.
         policy: Gives what pictures may be opened.
         ledger: Knows the side, the vector and the words of each row.
+        companion: Knows the second vectors of passages.
         prior: See `Backgrounds`.
     """
 
@@ -124,6 +127,7 @@ class Search:
         policy: Callable[[], MediaPolicy],
         *,
         ledger: Ledger,
+        companion: Companion,
         prior: Prior,
     ) -> None:
         self._collection = collection
@@ -131,6 +135,7 @@ class Search:
         self._record = record
         self._policy = policy
         self._ledger = ledger
+        self._companion = companion
         self._backgrounds = Backgrounds(ledger, prior)
 
     # --- ranked ---------------------------------------------------------------------------------------------
@@ -200,10 +205,10 @@ class Search:
         if not set(searched) <= set(sides):
             return []
         ranker = Ranker(parts, backgrounds, searched, how.rank)
-        has_words = how.search == "hybrid" and (asked.text or "").strip()
-        matches = self._matches(asked, want, modality, count, depth) if has_words else {}
+        beside = self._beside(asked, want, how, searched, count, depth)
         ids = self._candidates(ranker, want, modality, count, depth)
-        rows = self._entries([*ids, *(id_ for id_ in matches if id_ not in set(ids))])
+        more = [id_ for id_ in dict.fromkeys(beside.ids(depth)) if id_ not in set(ids)]
+        rows = self._entries([*ids, *self._allowed(more, want)])
         listed = {
             side: [(id_, entry) for id_, entry in rows.items() if entry.side == side] for side in searched
         }
@@ -218,11 +223,11 @@ class Search:
         if not found:
             return []
         standing, scores = ranker.standing(found), ranker.scores(found)
-        relevance = reordered(ranker.relevances(found, standing), scores)
-        if matches:
-            words = {side: [_match(matches, *row) for row in listed[side]] for side in found}
-            scores, relevance = fused(reordered(standing, scores), relevance, words)
-        is_one = len(searched) == 1
+        relevance = reordered(ranker.relevances(found), scores)
+        given: tuple[Mapping[Side, FloatArray], Mapping[Side, FloatArray]] = scores, relevance
+        if beside:
+            given = beside.applied(reordered(standing, scores), relevance, listed)
+        has_cosines = len(searched) == 1 and not beside
         return [
             Found(
                 id_,
@@ -231,13 +236,13 @@ class Search:
                 sure,
                 vector,
                 stored,
-                float(stored @ ranker.plain) if is_one else None,
+                float(stored @ ranker.plain) if has_cosines else None,
             )
             for side, each in found.items()
             for (id_, entry), score, sure, vector, stored in zip(
                 listed[side],
-                scores[side].tolist(),
-                relevance[side].tolist(),
+                given[0][side].tolist(),
+                given[1][side].tolist(),
                 ranker.vectors(side, each),
                 each.vectors,
                 strict=True,
@@ -287,48 +292,61 @@ class Search:
             self._record.check(len(part.vector))
         return parts
 
-    # --- by words -------------------------------------------------------------------------------------------
+    # --- by words, and by second vectors --------------------------------------------------------------------
+
+    def _beside(  # noqa: PLR0917
+        self, asked: Query, want: Wanted, how: How, searched: Sequence[Side], count: int, depth: int
+    ) -> Beside:
+        matches: dict[str, KeywordMatch] = {}
+        chance = None
+        if how.search == "hybrid" and (asked.text or "").strip():
+            side = searched[0] if len(searched) == 1 else None
+            matches, chance = self._matches(asked, want, side, count, depth)
+        has_second = how.rank != "raw" and "text" in searched  # raw is the cosine of what all rows have
+        return Beside(matches, chance, Second.of(self._companion, asked) if has_second else None)
 
     def _worded(
         self, asked: Query, want: Wanted, modality: Modality | None, count: int, depth: int
     ) -> list[Found]:
-        """By words alone; the share of the query's words that a row has is its relevance."""
-        matches = self._matches(asked, want, modality, count, depth)
+        """By words alone."""
+        side = None if modality is None else side_of(modality)
+        matches, chance = self._matches(asked, want, side, count, depth)
         rows = self._entries(list(matches))
         return [
-            Found(id_, entry.parent, match.score, match.coverage, unit(entry.vector), unit(entry.vector))
+            Found(id_, entry.parent, match.score, chance.relevance(match), stored, stored)
             for id_, entry in rows.items()
-            for match in [matches[id_]]
+            for match, stored in [(matches[id_], unit(entry.vector))]
         ]
 
     def _matches(
-        self, asked: Query, want: Wanted, modality: Modality | None, count: int, depth: int
-    ) -> dict[str, KeywordMatch]:
-        """The best rows that have words of the query, by id."""
+        self, asked: Query, want: Wanted, side: Side | None, count: int, depth: int
+    ) -> tuple[dict[str, KeywordMatch], Chance]:
+        """The best rows that have words of the query, by id, and what words score by chance."""
         if not (asked.text or "").strip():
             msg = "a search by words needs text in the query, and it has only a picture: use search='vector'"
             raise ValueError(msg)
-        side = None if modality is None else side_of(modality)
-        is_free = want.condition is None and not want.options
+        is_free = _is_free(want)
         found = self._ledger.matches(
             cast("str", asked.text), depth if is_free else None, side=side, count=count
-        ).matches
-        if not is_free:
-            found = self._allowed(found, want)
-        return {match.id: match for match in found[:depth]}
+        )
+        matches = {match.id: match for match in found.matches}
+        allowed = self._allowed(list(matches), want)[:depth]
+        return {id_: matches[id_] for id_ in allowed}, Chance.of(found)
 
-    def _allowed(self, matches: Sequence[KeywordMatch], want: Wanted) -> list[KeywordMatch]:
-        """Those that meet the conditions."""
+    def _allowed(self, ids: Sequence[str], want: Wanted) -> list[str]:
+        """Those of the rows that meet the conditions."""
+        if _is_free(want):
+            return list(ids)
         options = dict(want.options)
         only = options.pop("ids", None)
-        ids = [match.id for match in matches if only is None or match.id in set(only)]
+        ids = [id_ for id_ in ids if only is None or id_ in set(only)]
         allowed: set[str] = set()
         collection = self._collection()
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
             with reading(collection.name):
                 allowed |= set(collection.get(ids=page, where=want.condition, include=[], **options)["ids"])
-        return [match for match in matches if match.id in allowed]
+        return [id_ for id_ in ids if id_ in allowed]
 
     # --- by distance, as Chroma has it ----------------------------------------------------------------------
 
@@ -414,6 +432,5 @@ def _asked(query: str | Query) -> Query:
     return asked
 
 
-def _match(matches: Mapping[str, KeywordMatch], id_: str, entry: Entry) -> KeywordMatch | None:
-    """What the words of a row say, or of the text it is a window of."""
-    return matches.get(id_) or matches.get(entry.parent or id_)
+def _is_free(want: Wanted) -> bool:
+    return want.condition is None and not want.options

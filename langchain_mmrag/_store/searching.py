@@ -79,6 +79,7 @@ class SearchingChroma(Chroma):
             self._record,
             lambda: self.media_policy,
             ledger=self._ledger,
+            companion=self._companion,
             prior=self._prior,
         )
 

@@ -13,7 +13,6 @@ from langchain_mmrag.ranking import (
     Part,
     Ranker,
     feedback,
-    fused,
     hubness,
     mmr_order,
     plain_scores,
@@ -677,73 +676,6 @@ def test_a_query_equal_to_the_only_document_of_its_side_still_finds_pictures():
     assert ranks.centred == pytest.approx(query)
     scores = ranks.scores(candidates)["image"]
     assert scores[0] > scores[1]
-
-
-# --- words --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Words:
-    score: float
-    coverage: float
-    id: str = ""
-
-
-SCORES = {"text": np.array([3.0, 2.0, 1.0, 0.0]), "image": np.array([2.5, 0.5])}
-RELEVANCE = {"text": np.array([0.9, 0.6, 0.2, 0.1]), "image": np.array([0.8, 0.15])}
-
-
-def test_words_change_the_order_within_a_side_and_nothing_across():
-    said = [Words(5.0, 0.5), None, Words(5.0, 0.5), Words(5.0, 0.6)]
-    scores, relevance = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
-    # 3 + 1, 2 + 0, 1 + 1, 0 + 1.2: two are equal, and stay in their order.
-    assert scores["text"].tolist() == [3, 2, 1, 0]
-    said[3] = Words(5.0, 0.7)  # too little for an answer in itself, and 0 + 1.4 is less than 2
-    said[2] = Words(5.0, 0.7)  # 1 + 1.4
-    scores, relevance = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
-    assert scores["text"].tolist() == [3, 1, 2, 0]
-    assert relevance["text"].tolist() == [0.9, 0.2, 0.6, 0.1]
-    assert scores["image"].tolist() == [2.5, 0.5]
-    assert relevance["image"].tolist() == [0.8, 0.15]
-
-
-def test_no_words_at_all_change_nothing():
-    scores, relevance = fused(SCORES, RELEVANCE, {"text": [None] * 4, "image": [None] * 2})
-    for found, given in ((scores, SCORES), (relevance, RELEVANCE)):
-        assert {side: each.tolist() for side, each in found.items()} == {
-            s: e.tolist() for s, e in given.items()
-        }
-
-
-@pytest.mark.parametrize("side", ["text", "image"])
-def test_what_hardly_any_document_has_comes_first_and_is_the_most_relevant(side):
-    words = {"text": [None] * 4, "image": [None] * 2}
-    words[side] = [*words[side][:-1], Words(9.0, 0.75)]
-    scores, relevance = fused(SCORES, RELEVANCE, words)
-    everything = np.concatenate([scores["text"], scores["image"]])
-    assert scores[side][-1] == everything.max() > 3
-    assert (np.delete(everything, 3 if side == "text" else 5) <= 3).all()
-    # Whoever comes first is not less relevant than who comes after, whatever share of the words it has.
-    assert relevance[side][-1] == max(each.max() for each in relevance.values())
-
-
-def test_what_many_documents_have_is_no_answer_in_itself():
-    said = [Words(9.0, 1.0, id_) for id_ in "abcd"]
-    scores, _ = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
-    assert scores["text"].tolist() == [3, 2, 1, 0]
-
-
-def test_the_windows_of_a_text_share_its_words():
-    said = [Words(9.0, 1.0)] * 4
-    scores, _ = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
-    assert scores["text"].min() > 3
-
-
-def test_of_two_answers_the_better_one_is_the_first():
-    said = [None, None, Words(8.0, 1.0), Words(9.0, 0.8)]
-    scores, relevance = fused(SCORES, RELEVANCE, {"text": said, "image": [None, None]})
-    assert scores["text"][3] > scores["text"][2] > 3
-    assert relevance["text"][3] >= relevance["text"][2] >= 0.9
 
 
 # --- variety ------------------------------------------------------------------------------------------------

@@ -1,0 +1,102 @@
+"""What is known of rows beside the vectors all of them have: words, and second vectors of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from langchain_mmrag._store.companion import Companion
+from langchain_mmrag._store.ledger_rows import Entry
+from langchain_mmrag.fusion import Chance, fused, joined
+from langchain_mmrag.keyword import KeywordMatch
+from langchain_mmrag.queries import Query
+from langchain_mmrag.ranking import FloatArray, Side, unit
+
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Second:
+    """The words of a query as the text embedding reads them.
+
+    Attributes:
+        companion: Has the vectors of passages.
+        vector: The query's [d].
+    """
+
+    companion: Companion
+    vector: FloatArray
+
+    @classmethod
+    def of(cls, companion: Companion, query: Query) -> Second | None:
+        """`None` without such an embedding, for a query without words, and where there are no passages."""
+        terms = [term for term in query.terms() if term.side == "text"]
+        if not companion.is_used or not any(term.weight > 0 for term in terms):
+            return None
+        if not len(companion.sample()):
+            return None
+        parts = [term.weight * companion.query(cast("str", term.content)) for term in terms]
+        return cls(companion, unit(np.sum(parts, axis=0)))
+
+    def near(self, n: int) -> list[str]:
+        """Ids of the `n` nearest passages."""
+        return [id_ for id_, _ in self.companion.near(self.vector.astype(np.float32), n)]
+
+    def standing(self, ids: Sequence[str]) -> FloatArray:
+        """By how many deviations each row stands out among all passages; NaN without a vector [n]."""
+        chance = self.companion.sample() @ self.vector
+        spread = max(float(chance.std()), _TINY)
+        vectors = self.companion.vectors(ids)
+        cosines = [float(vectors[id_] @ self.vector) if id_ in vectors else np.nan for id_ in ids]
+        result: FloatArray = (np.array(cosines) - chance.mean()) / spread
+        return result
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What else is known for a query.
+
+    Attributes:
+        matches: What the words of rows say, by id.
+        chance: What words score by chance.
+        second: The query for second vectors.
+    """
+
+    matches: Mapping[str, KeywordMatch] = field(default_factory=dict)
+    chance: Chance | None = None
+    second: Second | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.matches) or self.second is not None
+
+    def ids(self, n: int) -> list[str]:
+        """Rows that may answer the query for what is known here, `n` or fewer of each kind."""
+        return [*list(self.matches)[:n], *(self.second.near(n) if self.second else ())]
+
+    def applied(
+        self,
+        scores: Mapping[Side, FloatArray],
+        relevance: Mapping[Side, FloatArray],
+        rows: Mapping[Side, Sequence[tuple[str, Entry]]],
+    ) -> tuple[Mapping[Side, FloatArray], Mapping[Side, FloatArray]]:
+        """Scores and relevances with what is known here.
+
+        Args:
+            scores: z of the rows of each side [n].
+            relevance: Theirs, from 0 to 1 [n].
+            rows: Their ids and what the ledger knows of them.
+        """
+        if self.second is not None and "text" in scores:
+            second = self.second.standing([id_ for id_, _ in rows["text"]])
+            scores, relevance = joined(scores, relevance, second)
+        if self.chance is not None and self.matches:
+            words = {side: [self._match(*row) for row in rows[side]] for side in scores}
+            scores, relevance = fused(scores, relevance, words, self.chance)
+        return scores, relevance
+
+    def _match(self, id_: str, entry: Entry) -> KeywordMatch | None:
+        """What the words of a row say, or of the text it is a window of."""
+        return self.matches.get(id_) or self.matches.get(entry.parent or id_)
