@@ -533,9 +533,14 @@ def test_a_prior_stands_in_for_documents_that_are_not_there_yet():
     documents, elsewhere = two_sides(2, 3), two_sides(80, 90, seed=1)
     backgrounds, _ = collection(documents, priors=elsewhere)
     background = backgrounds["image"]
-    expected = (documents["image"].sum(axis=0) + 10 * elsewhere["image"].mean(axis=0)) / 13
+    # The fewer of fifty documents there are, the more of it counts; in the mean no more than one document.
+    share = 47 / 50
+    expected = (documents["image"].sum(axis=0) + share * elsewhere["image"].mean(axis=0)) / (3 + share)
     assert background.mean == pytest.approx(expected)
-    assert len(background.placed) == 93
+    assert background.vectors == pytest.approx(np.concatenate([background.sample, elsewhere["image"][:85]]))
+    enough, _ = collection(two_sides(50, 50), priors=elsewhere)
+    assert enough["image"].mean == pytest.approx(two_sides(50, 50)["image"].mean(axis=0))
+    assert len(enough["image"].vectors) == 50
     nothing = Background(0, np.empty((0, 8)), elsewhere["image"])
     assert nothing.mean == pytest.approx(elsewhere["image"].mean(axis=0))
 

@@ -668,6 +668,23 @@ def test_a_store_opened_again_gives_the_same_scores(world, tmp_path, mode):
     assert "passage 3" not in ids(document for document, _ in after)
 
 
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_first_search_finds_what_another_program_wrote(open_store, world, rank, mode):
+    store = open_store(Lookup({"passage 3": world.questions[3]}))
+    put(store, "text", world.captions[:30])
+    put(store, "image", world.images[30:60], 30)
+    find = partial(store.similarity_search, "passage 3", 5, rank=rank, search=mode)
+    assert "text 3" in ids(find())
+    put(store, "text", world.questions[3:4], 100)
+    store._collection.delete(ids=["text 3"])
+    store._collection.delete(ids=["text 4"])
+    found = ids(find())
+    assert "text 3" not in found
+    if mode != "keyword":  # by words it is one of thirty
+        assert found[0] == "text 100"
+
+
 def test_two_stores_on_one_collection_agree(world, tmp_path):
     questions = {f"question {n}": vector for n, vector in enumerate(world.questions[:10])}
     one, two = (
