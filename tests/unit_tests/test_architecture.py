@@ -13,7 +13,17 @@ PACKAGE = Path(langchain_mmrag.__file__).parent
 LAYERS = [
     {"errors", "types"},
     {"_extras", "media"},
-    {"embeddings", "document_loaders", "quotes", "queries", "ranking", "keyword", "fusion", "_pieces", "text_splitters"},
+    {
+        "embeddings",
+        "document_loaders",
+        "quotes",
+        "queries",
+        "ranking",
+        "keyword",
+        "fusion",
+        "_pieces",
+        "text_splitters",
+    },
     {"prompts", "zero_shot", "_record", "_store", "vectorstores"},
     {"retrievers"},
     {"chains", "tools"},
