@@ -47,6 +47,14 @@ def save_clip(folder: Path, config: dict = TINY_CONFIG, seed: int = 0) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What the package keeps in the user's cache folder goes elsewhere, also that of commands run by tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANGCHAIN_MMRAG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_clip_dir(tmp_path_factory) -> Path:
     """Folder of a small open_clip model (16 numbers, 32 pixels, 77 tokens) with random weights."""

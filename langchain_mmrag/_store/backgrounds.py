@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -11,10 +11,7 @@ import numpy as np
 
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Sample
-from langchain_mmrag.ranking import SIDES, Background, FloatArray, Places, Side, unit
-
-PRIOR_BELOW = 50
-"""Documents of a side up to which a prior is mixed into its background."""
+from langchain_mmrag.ranking import PRIOR_BELOW, SIDES, Background, FloatArray, Places, Side, unit
 
 Prior = Callable[[Side], FloatArray | None]
 
@@ -54,15 +51,17 @@ class Backgrounds:
         self._lock = Lock()
         self._made: dict[Side, tuple[Sample | None, Sampled]] = {}
 
-    def current(self, count: int) -> dict[Side, Sampled]:
-        """The background of each side that has documents or a prior.
+    def current(self, count: int, asked: Collection[Side] = ()) -> dict[Side, Sampled]:
+        """The background of each side that has documents, and of those asked with that have a prior.
 
         Args:
             count: The collection's number of rows.
+            asked: The sides of the query's parts: no prior is made of a side nobody needs.
         """
         samples = self._ledger.statistics(count)
         with self._lock:
-            made = {side: self._background(side, samples.get(side)) for side in SIDES}
+            needed = [side for side in SIDES if side in samples or side in asked]
+            made = {side: self._background(side, samples.get(side)) for side in needed}
         return {side: sampled for side, sampled in made.items() if sampled is not None}
 
     def _background(self, side: Side, sample: Sample | None) -> Sampled | None:

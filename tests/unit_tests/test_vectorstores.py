@@ -512,7 +512,7 @@ def test_every_search_of_a_plain_langchain_retriever_works(colours, search_type)
 def test_a_threshold_on_calibrated_relevance_keeps_pictures_too(colours):
     retriever = colours.as_retriever(
         search_type="similarity_score_threshold",
-        search_kwargs={"k": 6, "score_threshold": 0.5, "rank": "calibrated"},
+        search_kwargs={"k": 6, "score_threshold": 0.3, "rank": "calibrated"},
     )
     assert set(ids(retriever.invoke("red"))) == {"red text", "red picture"}
 
