@@ -198,7 +198,7 @@ class Search:
         self, asked: Query, want: Wanted, how: How, modality: Modality | None, count: int, depth: int
     ) -> list[Found]:
         parts = self._parts(asked)
-        sampled = self._backgrounds.current(count)
+        sampled = self._backgrounds.current(count, {part.side for part in parts})
         backgrounds = {side: each.background for side, each in sampled.items()}
         sides = [side for side, each in backgrounds.items() if each.count]
         searched = sides if modality is None else [side_of(modality)]

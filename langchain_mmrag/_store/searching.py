@@ -19,10 +19,11 @@ from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.gather import Answer
 from langchain_mmrag._store.ledger import Ledger
+from langchain_mmrag._store.priors import Priors
 from langchain_mmrag._store.search import Filter, How, Search, wanted
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
-from langchain_mmrag.ranking import Collapse, FloatArray, Rank, SearchMode, Side, mmr_order, unit
+from langchain_mmrag.ranking import Collapse, FloatArray, Rank, SearchMode, mmr_order, unit
 from langchain_mmrag.types import ImageInput, Modality
 
 DEFAULT_COLLECTION = "langchain"
@@ -80,7 +81,7 @@ class SearchingChroma(Chroma):
             lambda: self.media_policy,
             ledger=self._ledger,
             companion=self._companion,
-            prior=self._prior,
+            prior=Priors(embedding_function),
         )
 
     @property
@@ -101,9 +102,6 @@ class SearchingChroma(Chroma):
         """A folder beside the collection, if that lies in one on this machine."""
         settings = self._client.get_settings()
         return Path(settings.persist_directory).absolute() / name if settings.is_persistent else None
-
-    def _prior(self, side: Side) -> FloatArray | None:
-        return None
 
     def _how(
         self,
