@@ -138,7 +138,7 @@ def test_the_best_of_all_documents_are_found(filled, world, sizes, rank, filtere
             listed(store.search_ranked(f"question {item}", 10, rank=rank)),
             of_all(store, world.questions[item], rank),
         )
-        for item in (3, 150, 960, 990)
+        for item in (3, 150, 960)
     ]
     assert sum(lost) <= 2
 
@@ -148,7 +148,7 @@ def test_the_best_of_all_documents_are_found(filled, world, sizes, rank, filtere
 def test_without_filters_the_answers_are_the_same(filled, sizes, modality, monkeypatch, queries):
     store = filled(*sizes)
     lost = 0
-    for item in range(940, 980, 4):
+    for item in range(940, 980, 8):
         answers = {}
         for way, most in (("filtered", 10**9), ("tilted", 0)):
             monkeypatch.setattr(search_module, "FILTERED_BELOW", most)
@@ -157,7 +157,7 @@ def test_without_filters_the_answers_are_the_same(filled, sizes, modality, monke
             assert len(queries) > 0
             assert [query["where"] is None for query in queries] == [way == "tilted"] * len(queries)
         lost += missing(answers["tilted"], answers["filtered"])
-    assert lost <= 3
+    assert lost <= 2
 
 
 @pytest.mark.usefixtures("tilting")
@@ -527,18 +527,18 @@ def test_a_threshold_keeps_the_more_relevant_ones(worded, rank, mode):
 def test_a_threshold_means_the_same_for_pictures_and_for_passages(filled):
     store = filled(200, 200)
     relevances = {}
-    for item in (*range(0, 200, 10), *range(800, 1000, 10)):
+    for item in (*range(0, 200, 16), *range(800, 1000, 16)):
         found = store.similarity_search_with_relevance_scores(f"question {item}", 1, score_threshold=0.5)
         relevances[item] = [document.id for document, _ in found]
     right = {item: f"{'text' if item < 200 else 'image'} {item}" for item in relevances}
     sides = [
         [relevances[item] == [right[item]] for item in part]
-        for part in (range(0, 200, 10), range(800, 1000, 10))
+        for part in (range(0, 200, 16), range(800, 1000, 16))
     ]
     assert np.mean(sides[0]) > 0.6
     assert np.mean(sides[1]) > 0.4
     # What is about an item of which there is nothing is hardly ever found.
-    strangers = [store.search_ranked(f"question {n}", 4, score_threshold=0.9) for n in range(300, 700, 10)]
+    strangers = [store.search_ranked(f"question {n}", 4, score_threshold=0.9) for n in range(300, 700, 20)]
     assert np.mean([len(found) > 0 for found in strangers]) < 0.3
 
 
@@ -658,11 +658,13 @@ def test_a_store_opened_again_gives_the_same_scores(world, tmp_path, mode):
     store = opened()
     store.add_texts(list(texts), ids=list(texts))
     put(store, "image", world.images[80:140], 80)
-    before = [listed(store.search_ranked(f"question {n}", 10, search=mode)) for n in range(10)]
-    assert [listed(opened().search_ranked(f"question {n}", 10, search=mode)) for n in range(10)] == before
+    before = [listed(store.search_ranked(f"question {n}", 10, search=mode)) for n in range(0, 10, 3)]
+    assert [
+        listed(opened().search_ranked(f"question {n}", 10, search=mode)) for n in range(0, 10, 3)
+    ] == before
     # As does one that has lost what lay beside the collection.
     store.rebuild_index()
-    assert [listed(store.search_ranked(f"question {n}", 10, search=mode)) for n in range(10)] == before
+    assert [listed(store.search_ranked(f"question {n}", 10, search=mode)) for n in range(0, 10, 3)] == before
     store.delete(["passage 3"])
     after = opened().search_ranked("question 3", 10, search=mode)
     assert "passage 3" not in ids(document for document, _ in after)
