@@ -29,8 +29,9 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATA",
-            help="demo; a dataset or a log of answered questions (.jsonl); vectors [2, n, d] (.npy); a file "
-            "of captions (COCO, Karpathy, Flickr30k) or its folder; a folder whose sub-folders are labels.",
+            help="demo; words (numbers and names beside pictures); a dataset or a log of answered questions "
+            "(.jsonl); vectors [2, n, d] (.npy); a file of captions (COCO, Karpathy, Flickr30k) or its "
+            "folder; a folder whose sub-folders are labels.",
             show_default=False,
         ),
     ],
@@ -83,6 +84,7 @@ def evaluate(
         _misused("--template", "the text needs {} where the label goes")
     named = named_model(model, checkpoint)
     from langchain_mmrag.demo.labelled import labelled_town
+    from langchain_mmrag.demo.worded import labelled_papers
     from langchain_mmrag.evaluation.command import Settings, Sources, run_evaluation
 
     settings = Settings(
@@ -101,7 +103,10 @@ def evaluate(
     sources = Sources(
         embedding=(named or ModelName(DEFAULT_MODEL)).load,
         store=lambda: open_collection(store, collection, model=named),
-        demo=lambda folder: (labelled_town(folder), (named or ModelName(_EMBEDDED)).load()),
+        drawn={
+            "demo": lambda folder: (labelled_town(folder), (named or ModelName(_EMBEDDED)).load()),
+            "words": lambda folder: (labelled_papers(folder, seed), (named or ModelName(_EMBEDDED)).load()),
+        },
     )
     outcome = run_evaluation(source, settings, sources, console.progress)
     if as_json:

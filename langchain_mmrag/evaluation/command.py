@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 from langchain_core.documents import Document
 
@@ -24,8 +24,6 @@ from langchain_mmrag.evaluation.stores import collection_of, documents_of, retri
 from langchain_mmrag.evaluation.thresholds import ThresholdTable, held_out, measure_thresholds
 from langchain_mmrag.ranking import Rank, SearchMode
 from langchain_mmrag.types import SOURCE
-
-DEMO: Final = "demo"
 
 
 @dataclass(frozen=True)
@@ -67,12 +65,12 @@ class Sources:
     Attributes:
         embedding: Loads the model that was named, or the one fit for all data.
         store: Opens the collection that exists, for data without documents of its own.
-        demo: Draws the labelled demo into a folder; returns it and the model that knows it.
+        drawn: By name what is drawn into a folder; each returns the data and the model that knows them.
     """
 
     embedding: Callable[[], Any]
     store: Callable[[], Any]
-    demo: Callable[[Path], tuple[RetrievalDataset, Any]]
+    drawn: Mapping[str, Callable[[Path], tuple[RetrievalDataset, Any]]]
 
 
 @dataclass(frozen=True)
@@ -127,8 +125,9 @@ def run_evaluation(
     """Measure the ways of ranking named in `settings` on some data.
 
     Args:
-        source: `demo`, or the path of a dataset (`.jsonl`), a log of answered questions (`.jsonl`), an array
-            of vectors (`.npy`), a file of captions, or a folder of captioned or labelled pictures.
+        source: One of the names in `sources.drawn`, or the path of a dataset (`.jsonl`), a log of answered
+            questions (`.jsonl`), an array of vectors (`.npy`), a file of captions, or a folder of captioned
+            or labelled pictures.
         settings: How.
         sources: Models and collections.
         on_progress: Opens a bar of a title.
@@ -162,11 +161,12 @@ def run_evaluation(
 def _subject(source: str, settings: Settings, sources: Sources, work: Path) -> _Subject:
     """The data of whatever kind `source` is."""
     path = Path(source)
-    if source == DEMO:
-        dataset, embedding = sources.demo(work)
+    if source in sources.drawn:
+        dataset, embedding = sources.drawn[source](work)
         return _Subject(dataset.limited(settings.limit, settings.seed), embedding)
     if not path.exists():
-        msg = f"there is no file or folder {source}: give a dataset, a folder, vectors as .npy, or {DEMO}"
+        names = " or ".join(sources.drawn)
+        msg = f"there is no file or folder {source}: give a dataset, a folder, vectors as .npy, or {names}"
         raise SourceNotFoundError(msg)
     if path.suffix == ".npy":
         return _ready(path, settings, work)

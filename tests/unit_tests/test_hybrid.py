@@ -1,5 +1,6 @@
 """Words and second vectors beside the vectors all rows have: the formulas, and what they do to searches."""
 
+import json
 import re
 from dataclasses import astuple, dataclass
 from math import log, sqrt
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
 from PIL import Image
+from typer.testing import CliRunner
 
-from langchain_mmrag import OpenCLIPEmbeddings, Query
+from langchain_mmrag import OpenCLIPEmbeddings, Query, cli
 from langchain_mmrag.demo.worded import (
     COMMON_WORDS,
     DATE,
@@ -337,3 +339,26 @@ def test_what_is_not_wanted_counts_for_a_text_embedding_too(papers, store):
         return sum(second in document.page_content for document in found)
 
     assert share(Query(text=f"{first} {second}", not_text=second)) < share(f"{first} {second}")
+
+
+# --- the data themselves ------------------------------------------------------------------------------------
+
+
+def test_another_seed_makes_other_papers_and_the_other_half_shares_nothing_with_them(papers, tmp_path):
+    again = labelled_papers(tmp_path, seed=7)
+    assert [query.text for query in again.queries] == [query.text for query in papers.queries]
+    assert [document.text for document in again.documents] == [d.text for d in papers.documents]
+    other = labelled_papers(tmp_path / "other", seed=8)
+    kinds = (NAME, DESCRIPTION, FILE_NAME, IDENTIFIER)
+    texts = [{q.text for q in asked(each, *kinds, at_most=1000)} for each in (papers, other)]
+    assert not texts[0] & texts[1]
+
+
+def test_the_command_measures_searches_on_papers_of_a_seed():
+    arguments = ["eval", "words", "--compare", "calibrated", "--search", "vector,hybrid", "--seed", "7"]
+    done = CliRunner().invoke(cli.app, [*arguments, "--limit", "40", "--json"])
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["dataset"] == "words 7"
+    scores = {name: run["cells"][0]["scores"]["ndcg@10"]["mean"] for name, run in told["runs"].items()}
+    assert scores["calibrated, hybrid"] > scores["calibrated, vector"] + 0.2
