@@ -29,7 +29,6 @@ import numpy as np
 from langchain_mmrag.ranking import FloatArray, Side, reordered
 
 # Chosen on even seeds of `mmrag eval words`, checked on odd ones, each flat around: docs/decisions/0008.
-_WORDS = 2.0
 _ANSWER = 0.5
 _FEW = 3
 _ABOVE = 1e-3
@@ -132,7 +131,7 @@ def fused(
     """
     stands = {side: np.array([chance.standing(match) for match in each]) for side, each in words.items()}
     sure = {side: np.array([chance.relevance(match) for match in each]) for side, each in words.items()}
-    better = {side: given + _WORDS * stands[side] for side, given in scores.items()}
+    better = {side: given + stands[side] for side, given in scores.items()}
     # Several windows of one text have its match: the nearest of them comes first.
     answers = sorted(
         (match.score, better[side][place], side, place)

@@ -110,10 +110,10 @@ def test_no_words_at_all_change_nothing():
 
 
 def test_common_words_change_the_order_within_a_side_and_nothing_across():
-    of = chance(20 * [4.0] + 79 * [0.0])  # each says .84
+    of = chance(12 * [4.0] + 87 * [0.0])  # each says 1.17
     said = [None, None, Words(4.0), None]
     scores, relevance = fused(SCORES, RELEVANCE, {"text": said, "image": NOTHING}, of)
-    # 1 + 2 * .84 is more than 2 and less than 3
+    # 1 + 1.17 is more than 2 and less than 3
     assert plain(scores) == {"text": [3, 1, 2, 0], "image": [2.5, 0.5]}
     assert relevance["image"].tolist() == [0.8, 0.15]
     assert relevance["text"].tolist() == [0.9, 0.2, 0.6, 0.1]
