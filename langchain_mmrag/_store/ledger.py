@@ -23,6 +23,7 @@ from langchain_mmrag._store.ledger_rows import (
     State,
     drawn,
     entries_of,
+    keep_vectors,
     known_in,
     listed_ids,
     matches_of,
@@ -135,6 +136,8 @@ class Ledger:
             with file.transaction() as run:
                 found = rows_of(collection, list(ids))
                 replace_rows(run, ids, found)
+                if file.path is not None:  # in memory they are only kept as they are asked for
+                    keep_vectors(run, collection, list(found))
 
         self._run(enter)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from langchain_mmrag._store.chroma import reading, side_of
 from langchain_mmrag._store.ledger_file import LedgerFile
+from langchain_mmrag.errors import StoreError
 from langchain_mmrag.keyword import KeywordIndex, KeywordMatch, KeywordMatches, Scored, words_of
-from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side
+from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side, unit
 from langchain_mmrag.types import PARENT_ID, WINDOW, modality_of
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ _T = TypeVar("_T")
 PAGE: Final = 300  # rows that Chroma Cloud gives at once
 _LISTED_PAGE: Final = 10_000  # ids from a collection on this machine
 _LARGEST_DRAW: Final = 2**63 - 1
+_STORED: Final = "<f2"  # of unit vectors: cosines change by some 1e-4, and the file is half as large
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Sample:
     Attributes:
         count: Number of rows the side has.
         ids: Of the rows in the sample.
-        vectors: Theirs, as they are stored [n, d].
+        vectors: Unit vectors [n, d].
     """
 
     count: int
@@ -204,8 +207,8 @@ def drawn(file: LedgerFile, collection: Collection, side: int) -> tuple[list[str
     there = [(id_, vector) for _, id_, vector in found if vector is not None]
     if not there:
         return [], np.empty((0, 0), dtype=np.float32)
-    vectors = np.frombuffer(b"".join(vector for _, vector in there), dtype="<f4")
-    return [id_ for id_, _ in there], vectors.reshape(len(there), -1)
+    vectors = np.frombuffer(b"".join(vector for _, vector in there), dtype=_STORED)
+    return [id_ for id_, _ in there], vectors.astype(np.float32).reshape(len(there), -1)
 
 
 def _smallest_draws(run: sqlite3.Connection, side: int) -> list[tuple[int, str, bytes | None]]:
@@ -223,15 +226,24 @@ def _fetch_vectors(run: sqlite3.Connection, collection: Collection, numbers: Map
         vectors = zip(found["ids"], found["embeddings"], strict=True)
         run.executemany(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-            [(numbers[id_], np.asarray(vector, dtype="<f4").tobytes()) for id_, vector in vectors],
+            [(numbers[id_], unit(vector).astype(_STORED).tobytes()) for id_, vector in vectors],
         )
+
+
+def keep_vectors(run: sqlite3.Connection, collection: Collection, ids: Sequence[str]) -> None:
+    """Keep the vectors of rows that were just entered, so that no search has to ask Chroma for them.
+
+    A client cannot read those that another process wrote after it was opened: they are left for later.
+    """
+    with suppress(StoreError):
+        _fetch_vectors(run, collection, _known(run, ids))
 
 
 # --- single rows --------------------------------------------------------------------------------------------
 
 
 class Entry(NamedTuple):
-    """What is known of a row: its side, the row it is a window of, and its vector [d] as it is stored."""
+    """What is known of a row: its side, the row it is a window of, and its unit vector [d]."""
 
     side: Side
     parent: str | None
@@ -247,7 +259,7 @@ def entries_of(file: LedgerFile, collection: Collection, ids: Sequence[str]) -> 
             _fetch_vectors(run, collection, numbers)
             found = _entries(run, ids)
     return {
-        id_: Entry(SIDES[side], parent, np.frombuffer(vector, dtype="<f4"))
+        id_: Entry(SIDES[side], parent, np.frombuffer(vector, dtype=_STORED).astype(np.float32))
         for _, id_, side, parent, vector in found
         if vector is not None
     }

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 CACHE_VARIABLE: Final = "LANGCHAIN_MMRAG_CACHE"
 """Environment variable with the folder to keep such vectors in, in place of the user's cache folder."""
 
-PICTURES: Final = 24
+PICTURES: Final = 16
 """As many as rank nearly as well as 64 and take a large model two or three seconds."""
 
 _VERSION: Final = 1  # of what is embedded: other texts or pictures need another number

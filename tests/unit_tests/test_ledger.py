@@ -21,6 +21,7 @@ from langchain_mmrag._store import ledger_file, ledger_rows
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import draw_of, side_of_row
 from langchain_mmrag.errors import StoreError
+from langchain_mmrag.ranking import unit
 from langchain_mmrag.types import WINDOW
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
@@ -130,9 +131,7 @@ def assert_in_step(ledger, collection):
         assert sample.count == len(by_side[side])
         assert sample.ids == sorted(by_side[side], key=draw_of)[:K]
         assert sample.vectors.dtype == np.float32
-        np.testing.assert_array_equal(
-            sample.vectors, np.array([vectors[id_] for id_ in sample.ids], np.float32)
-        )
+        np.testing.assert_allclose(sample.vectors, unit([vectors[id_] for id_ in sample.ids]), atol=1e-3)
     assert words(ledger) == {
         id_
         for id_, text in zip(rows["ids"], rows["documents"], strict=True)
