@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_id
 from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, reading, side_of, where
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
-from langchain_mmrag._store.gather import Answer, Found, gathered
+from langchain_mmrag._store.gather import Answer, Found, gathered, nearest_parts
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
@@ -46,6 +47,8 @@ Filter: TypeAlias = Mapping[str, Any]
 
 _CANDIDATES = 60  # of each side: the ten best by the scores that count are among them
 _PAGE = 1000
+_LARGE = 10_000
+_COUNTED_FOR_S = 1.0
 _OPTIONS = ("where_document", "ids")  # of Chroma's query, beside what is asked for here
 
 
@@ -137,6 +140,7 @@ class Search:
         self._ledger = ledger
         self._companion = companion
         self._backgrounds = Backgrounds(ledger, prior)
+        self._counted: tuple[object, float] = (None, 0.0)
 
     # --- ranked ---------------------------------------------------------------------------------------------
 
@@ -154,7 +158,7 @@ class Search:
         asked = _asked(query)
         modality = modality or asked.modality
         want = wanted(k, filter, modality, options)
-        count = self._collection().count()
+        count = self._count()
         if not count:
             return []  # without waking the model
         want = replace(self._existing(want), k=min(want.k, count))
@@ -168,6 +172,21 @@ class Search:
             if len(answers) == want.k or depth >= count or len(pool) < depth or how.threshold is not None:
                 return answers
             depth *= 4
+
+    def _count(self) -> int:
+        """The number of rows, asked of a large collection once a second: Chroma takes its time to count.
+
+        In between the ledger knows what this package has written; other programs are noticed a second later.
+        """
+        collection = self._collection()
+        known_of, known_until = self._counted
+        if known_of == collection.id and monotonic() < known_until:
+            return self._ledger.count()
+        count = collection.count()
+        if count >= _LARGE:
+            self._ledger.current(count)
+            self._counted = collection.id, monotonic() + _COUNTED_FOR_S
+        return count
 
     def _pool(  # noqa: PLR0917
         self, asked: Query, want: Wanted, how: How, modality: Modality | None, count: int, depth: int
@@ -214,7 +233,7 @@ class Search:
         }
         found = {
             side: Candidates(
-                unit(np.array([entry.vector for _, entry in each])).reshape(len(each), -1),
+                unit(np.stack([entry.vector for _, entry in each])),
                 sampled[side].places_of([id_ for id_, _ in each]),
             )
             for side, each in listed.items()
@@ -250,7 +269,7 @@ class Search:
         ]
 
     def _known(self) -> dict[Side, Background]:
-        sampled = self._backgrounds.current(self._collection().count())
+        sampled = self._backgrounds.current(self._count())
         return {side: each.background for side, each in sampled.items()}
 
     def _candidates(
@@ -364,8 +383,10 @@ class Search:
         want = self._capped(wanted(k, filter, modality or asked.modality, options))
         if want is None:
             return []
-        ranker = Ranker(self._parts(asked), self._known(), ())
-        return self.near(ranker.plain, want)
+        parts = self._parts(asked)
+        # Several parts only add up once they are centred.
+        known = self._known() if len(parts) > 1 else {}
+        return self._near_documents(Ranker(parts, known, ()).plain, want)
 
     def near_given(self, vector: Sequence[float] | FloatArray, want: Wanted) -> list[Hit]:
         """The rows nearest to a vector [d] that a caller made.
@@ -380,7 +401,17 @@ class Search:
             msg = f"the embedding has shape {given.shape}, {fault}: give one vector of finite numbers"
             raise ValueError(msg)
         capped = self._capped(want)
-        return [] if capped is None else self.near(given, capped)
+        return [] if capped is None else self._near_documents(given, capped)
+
+    def _near_documents(self, vector: FloatArray, want: Wanted) -> list[Hit]:
+        """The documents nearest to a vector [d]; a long text is as near as its nearest window."""
+        depth = want.k
+        while True:
+            found = self.near(vector, replace(want, k=depth))
+            documents = nearest_parts(self._collection(), found)
+            if len(documents) >= want.k or len(found) < depth:
+                return documents[: want.k]
+            depth *= 4
 
     def _capped(self, want: Wanted) -> Wanted | None:
         """No more than there are, as Chroma's numbers have an end; `None` if there are none."""
