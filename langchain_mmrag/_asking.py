@@ -46,9 +46,9 @@ class Asking:
     ] = None
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 6
     search: Annotated[
-        Literal["vector", "hybrid", "keyword"] | None,
+        Literal["vector", "hybrid", "keyword"],
         typer.Option("--search", help="Find by meaning, by words, or by both."),
-    ] = None
+    ] = "hybrid"
     rank: Annotated[
         Literal["calibrated", "raw", "rrf", "centered"] | None,
         typer.Option("--rank", help="How pictures and passages get into one order."),

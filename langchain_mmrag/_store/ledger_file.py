@@ -15,7 +15,7 @@ from langchain_mmrag.keyword import KeywordIndex
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 4
+VERSION: Final = 5
 _PATIENCE_S: Final = 60.0
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 

@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 PAGE: Final = 300  # rows that Chroma Cloud gives at once
 _LISTED_PAGE: Final = 10_000  # ids from a collection on this machine
 _LARGEST_DRAW: Final = 2**63 - 1
-_STORED: Final = "<f2"  # of unit vectors: cosines change by some 1e-4, and the file is half as large
+_STORED: Final = "<f4"
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def assert_in_step(ledger, collection):
         assert sample.count == len(by_side[side])
         assert sample.ids == sorted(by_side[side], key=draw_of)[:K]
         assert sample.vectors.dtype == np.float32
-        np.testing.assert_allclose(sample.vectors, unit([vectors[id_] for id_ in sample.ids]), atol=1e-3)
+        np.testing.assert_allclose(sample.vectors, unit([vectors[id_] for id_ in sample.ids]), atol=1e-6)
     assert words(ledger) == {
         id_
         for id_, text in zip(rows["ids"], rows["documents"], strict=True)

@@ -105,7 +105,7 @@ def test_every_make_target_named_exists():
 def test_every_extra_named_exists():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = set(re.findall(r'pip install "\.\[(\w+)\]"', README))
-    assert named == {"agents", "training"}
+    assert named == {"agents", "eval", "training"}
     assert named <= set(project["optional-dependencies"])
 
 

@@ -197,7 +197,7 @@ def test_one_side_comes_in_the_order_of_the_cosines(filled, world, rank, modalit
         f"{modality} {n + (800 if modality == 'image' else 0)}" for n in best
     ]
     if rank == "raw":
-        assert [score for _, score in found] == pytest.approx(cosines[best], abs=1e-3)
+        assert [score for _, score in found] == pytest.approx(cosines[best], abs=1e-5)
     assert (np.diff([score for _, score in found]) <= 0).all()
 
 
