@@ -148,10 +148,19 @@ class Background:
 
     def place(self, vectors: ArrayLike) -> FloatArray:
         """P_m of vectors of this side: centred, evened out, of norm 1 [..., d]."""
+        return self.place_units(unit(vectors))
+
+    def place_units(self, vectors: FloatArray) -> FloatArray:
+        """`place` for vectors of norm 1."""
         # In float32, as the vectors are stored: twice as fast.
-        placed = (unit(vectors) - self.mean).astype(np.float32) @ self._whitening32
+        placed = (vectors - self.mean).astype(np.float32) @ self._whitening32
         norms = np.sqrt(np.einsum("...d,...d->...", placed, placed))[..., None]
         result: FloatArray = placed / np.maximum(norms, _TINY, dtype=np.float32)
+        return result
+
+    def stretch(self, placed: FloatArray) -> FloatArray:
+        """W_m times a vector [d] in the space of `place`: what it looks for among stored vectors."""
+        result: FloatArray = self._whitening32 @ placed.astype(np.float32)
         return result
 
     @cached_property
@@ -253,11 +262,16 @@ class Candidates:
     vectors: FloatArray
     places: Places
 
+    @cached_property
+    def units(self) -> FloatArray:
+        """The vectors, of norm 1 [n, d]."""
+        return unit(self.vectors)
+
     def placed_by(self, background: Background) -> FloatArray:
         """P_m of `vectors`, worked out once [n, d]."""
         kept: dict[int, tuple[Background, FloatArray]] = self.__dict__.setdefault("_placed", {})
         if id(background) not in kept:
-            kept[id(background)] = background, background.place(self.vectors)
+            kept[id(background)] = background, background.place_units(self.units)
         return kept[id(background)][1]
 
     def hubness_in(self, bank: FloatArray, background: Background) -> FloatArray:
@@ -309,7 +323,7 @@ class Ranker:
             return self.plain
         if self.rank == "centered":
             return self.centred
-        return unit(self.backgrounds[side].whitening @ self.placed)
+        return unit(self.backgrounds[side].stretch(self.placed))
 
     @cached_property
     def plain(self) -> FloatArray:
@@ -338,7 +352,7 @@ class Ranker:
     def vectors(self, side: Side, found: Candidates) -> FloatArray:
         """The candidates as they lie in the space they are ranked in, where sides can be compared [n, d]."""
         if self._is_plain and len(self.searched) == 1:
-            return unit(found.vectors)
+            return found.units
         return found.placed_by(self.backgrounds[side])
 
     def scores(self, found: Mapping[Side, Candidates]) -> dict[Side, FloatArray]:
@@ -346,10 +360,10 @@ class Ranker:
         if len(self.searched) == 1:
             return self.standing(found)
         if self.rank == "raw":
-            return {side: unit(each.vectors) @ self.plain for side, each in found.items()}
+            return {side: each.units @ self.plain for side, each in found.items()}
         if self.rank == "centered":
             return {
-                side: unit(unit(each.vectors) - self.backgrounds[side].mean) @ self.centred
+                side: unit(each.units - self.backgrounds[side].mean) @ self.centred
                 for side, each in found.items()
             }
         if self.rank == "rrf":
@@ -378,12 +392,12 @@ class Ranker:
         is, it is the cosine.
         """
         if self.by_rank:
-            return {side: np.clip(unit(each.vectors) @ self.plain, 0.0, 1.0) for side, each in found.items()}
+            return {side: np.clip(each.units @ self.plain, 0.0, 1.0) for side, each in found.items()}
         count = sum(self.backgrounds[side].count for side in self.searched)
         return {side: self._relevances(side, each, count) for side, each in found.items()}
 
     def _relevances(self, side: Side, found: Candidates, count: int) -> FloatArray:
-        background, documents = self.backgrounds[side], unit(found.vectors)
+        background, documents = self.backgrounds[side], found.units
         if len(self.searched) == 1:
             scores: FloatArray = documents @ self.plain
             chance: FloatArray = background.vectors @ self.plain
@@ -493,7 +507,7 @@ def plain_scores(query: FloatArray, found: Candidates, background: Background) -
     """
     # Nobody is left out here: that would shift documents of the sample against the others.
     anyone = np.zeros(len(found.places), dtype=bool)
-    scores = unit(found.vectors) @ query
+    scores = found.units @ query
     return _standardised(scores, background.vectors @ query, found.places, anyone, centred=False)
 
 
@@ -528,7 +542,7 @@ def rank_scores(query: FloatArray, centred_query: FloatArray, found: Candidates,
         longest: Number of documents of the largest side.
     """
     longest = max(longest, len(found.vectors))
-    documents = unit(found.vectors)
+    documents = found.units
     quantile = NormalDist().inv_cdf
     places = _places_in_order(documents @ query).tolist()
     # Blom's approximation of expected normal order statistics.

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 VERSION: Final = 5
 _PATIENCE_S: Final = 60.0
+_MAPPED: Final = 2**30
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 # Codes of SQLite, https://sqlite.org/rescode.html; the low byte is the kind.
@@ -91,6 +92,7 @@ class LedgerFile:
         run = self.connection.execute
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
+        run(f"PRAGMA mmap_size = {_MAPPED}")  # vectors are read from all over the file
         # Makes a file that cannot be written to known now.
         with self.transaction():
             (version,) = run("PRAGMA user_version").fetchone()

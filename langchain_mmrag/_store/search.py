@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 Filter: TypeAlias = Mapping[str, Any]
 
-_CANDIDATES = 60  # of each side: the ten best by the scores that count are among them
+_CANDIDATES = 40  # of each side: the ten best by the scores that count are among them
 _PAGE = 1000
 _LARGE = 10_000
 _COUNTED_FOR_S = 1.0
@@ -233,7 +233,7 @@ class Search:
         }
         found = {
             side: Candidates(
-                unit(np.stack([entry.vector for _, entry in each])),
+                np.stack([entry.vector for _, entry in each]),
                 sampled[side].places_of([id_ for id_, _ in each]),
             )
             for side, each in listed.items()
@@ -241,11 +241,11 @@ class Search:
         }
         if not found:
             return []
-        standing, scores = ranker.standing(found), ranker.scores(found)
+        scores = ranker.scores(found)
         relevance = reordered(ranker.relevances(found), scores)
         given: tuple[Mapping[Side, FloatArray], Mapping[Side, FloatArray]] = scores, relevance
         if beside:
-            given = beside.applied(reordered(standing, scores), relevance, listed)
+            given = beside.applied(reordered(ranker.standing(found), scores), relevance, listed)
         has_cosines = len(searched) == 1 and not beside
         return [
             Found(
@@ -263,7 +263,7 @@ class Search:
                 given[0][side].tolist(),
                 given[1][side].tolist(),
                 ranker.vectors(side, each),
-                each.vectors,
+                each.units,
                 strict=True,
             )
         ]
