@@ -18,27 +18,42 @@ calibrated score without the three steps; the last columns leave out one of them
 
 import argparse
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
 
-from langchain_mmrag import ranking
-from langchain_mmrag.ranking import SAMPLE_SIZE, Background, Candidates, Part, Ranker, unit
+from langchain_mmrag.ranking import (
+    SAMPLE_SIZE,
+    Background,
+    Candidates,
+    Part,
+    Ranker,
+    backgrounds,
+    ranker,
+    unit,
+)
 
 QUERIES = 60
 TOPICS = 40
 POOL = 60
-NOTHING = {"_FEEDBACK": ranking._FEEDBACK}  # noqa: SLF001
+STEPS = {
+    "_WHITENING": patch.object(backgrounds, "_WHITENING", 0.0),
+    "_HUBNESS": patch.object(backgrounds, "_HUBNESS", 0.0),
+    "_FEEDBACK": patch.object(ranker, "_FEEDBACK", 0.0),
+}
+"""What takes each of the three steps away."""
+
 WAYS = {
-    "raw": ("raw", NOTHING),
-    "rrf": ("rrf", NOTHING),
-    "centered": ("centered", NOTHING),
-    "z alone": ("calibrated", {"_WHITENING": 0.0, "_HUBNESS": 0.0, "_FEEDBACK": 0.0}),
-    "calibrated": ("calibrated", NOTHING),
-    "not evened": ("calibrated", {"_WHITENING": 0.0}),
-    "with hubs": ("calibrated", {"_HUBNESS": 0.0}),
-    "no feedback": ("calibrated", {"_FEEDBACK": 0.0}),
+    "raw": ("raw", []),
+    "rrf": ("rrf", []),
+    "centered": ("centered", []),
+    "z alone": ("calibrated", [*STEPS]),
+    "calibrated": ("calibrated", []),
+    "not evened": ("calibrated", ["_WHITENING"]),
+    "with hubs": ("calibrated", ["_HUBNESS"]),
+    "no feedback": ("calibrated", ["_FEEDBACK"]),
 }
 
 
@@ -126,16 +141,16 @@ def ndcg(found: Situation, rank: str, seed: int) -> float:
         relevant = found.relevant[query] & ~found.left_out[query]
         if not relevant.any():
             continue
-        ranker = Ranker([Part(found.side, found.queries[query])], backgrounds, ("text", "image"), rank)
+        ranks = Ranker([Part(found.side, found.queries[query])], backgrounds, ("text", "image"), rank)
         candidates, rows = {}, {}
         for side, vectors in sides.items():
             open_rows = np.flatnonzero(~found.left_out[query][starts[side] :][: len(vectors)])
-            near = open_rows[np.argsort(-(vectors[open_rows] @ ranker.search_vector(side)))[:POOL]]
+            near = open_rows[np.argsort(-(vectors[open_rows] @ ranks.search_vector(side)))[:POOL]]
             rows[side], candidates[side] = starts[side] + near, Candidates(vectors[near], places[side][near])
         scores = (
-            {side: sides[side][rows[side] - starts[side]] @ ranker.plain for side in sides}
+            {side: sides[side][rows[side] - starts[side]] @ ranks.plain for side in sides}
             if rank == "raw"
-            else ranker.scores(candidates)
+            else ranks.scores(candidates)
         )
         all_rows = np.concatenate([rows[side] for side in sides])
         best = all_rows[np.argsort(-np.concatenate([scores[side] for side in sides]), kind="stable")[:10]]
@@ -173,8 +188,10 @@ def main() -> None:
     images, captions = drawn_pairs() if options.features is None else map(unit, np.load(options.features))
     asked = list(situations(images, captions, options.seed))
     table: dict[str, list[float]] = {}
-    for name, (rank, constants) in WAYS.items():
-        with patch.multiple(ranking, **constants):
+    for name, (rank, taken_away) in WAYS.items():
+        with ExitStack() as without:
+            for step in taken_away:
+                without.enter_context(STEPS[step])
             table[name] = [ndcg(each, rank, options.seed) for each in asked]
     width = max(len(each.name) for each in asked)
     print(" " * width + "".join(f"{name:>12}" for name in table))

@@ -31,7 +31,7 @@ DEFAULT_COLLECTION = "langchain"
 _MEDIA_FOLDER = "mmrag_media"
 _LEDGER_FOLDER = "mmrag"
 _TINY = 1e-9
-_EF_SEARCH = 150  # docs/decisions/0007
+_EF_SEARCH = 150  # .993 of the exact fair ten at 100,000 rows, where Chroma's own 100 finds .97
 
 
 class SearchingChroma(Chroma):

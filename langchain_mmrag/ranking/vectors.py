@@ -1,0 +1,40 @@
+"""Vectors and the names of what is done with them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+Places: TypeAlias = NDArray[np.int64]
+Side: TypeAlias = Literal["text", "image"]
+"""Which encoder made a vector: tables and transcripts are on the text side."""
+
+Rank: TypeAlias = Literal["calibrated", "raw", "rrf", "centered"]
+"""How documents of both sides are put in one order."""
+
+SearchMode: TypeAlias = Literal["vector", "hybrid", "keyword"]
+"""Whether documents are found by their vectors, by their words, or by both."""
+
+Collapse: TypeAlias = Literal["parent", "near-duplicate", "none"]
+"""Which documents count as one: parts of one parent, also copies of one picture or passage, or none."""
+
+SIDES: tuple[Side, Side] = ("text", "image")
+
+TINY = 1e-9
+
+
+def unit(vectors: ArrayLike) -> FloatArray:
+    """Rows of norm 1; a row of zeros stays one."""
+    rows = np.asarray(vectors, dtype=np.float64)
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    result: FloatArray = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > TINY)
+    return result
+
+
+def cosines(rows: FloatArray, vector: FloatArray) -> FloatArray:
+    """Rows [n, d] times a vector [d], without widening the rows to the vector's precision."""
+    result: FloatArray = (rows @ vector.astype(rows.dtype, copy=False)).astype(np.float64)
+    return result
