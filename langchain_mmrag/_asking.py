@@ -74,6 +74,8 @@ class Asking:
 
         if not (text or "").strip() and self.image is None:
             _misused("TEXT", "give words to look for, a picture with --image, or both")
+        if self.search == "keyword" and not (text or "").strip():
+            _misused("--search", "a search by words needs words; leave it out to search by the picture")
         weights = _weights(self.weights or ())
         try:
             return Query(

@@ -20,6 +20,7 @@ import re
 import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -335,6 +336,17 @@ class KeywordIndex:
             return self._frequency(term)
         query = "SELECT count(*) FROM words WHERE words MATCH ?"
         return int(self._run.execute(query, (term.expression,)).fetchone()[0])
+
+
+def best_text(texts: Sequence[str], query: str) -> int | None:
+    """Which of a few texts has most of a query's words, by the same scores; `None` if none has any."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        index = KeywordIndex(connection)
+        index.create()
+        words = ((number, words_of(text, {})) for number, text in enumerate(texts))
+        index.put((number << 1, found) for number, found in words if found is not None)
+        scored = index.search(query, len(texts))
+    return int(scored.numbers[np.argmax(scored.scores)]) >> 1 if len(scored.numbers) else None
 
 
 def _split(counted: Sequence[tuple[int, Term]], population: int) -> tuple[list[Term], list[Term]]:

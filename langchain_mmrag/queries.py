@@ -16,6 +16,7 @@ from langchain_mmrag.types import ImageInput, Modality
 _PARTS: Final[dict[str, Side]] = {"text": "text", "image": "image", "not_text": "text", "not_image": "image"}
 _KEYS: Final = (*_PARTS, "weights", "modality")
 _SHARES: Final = {"text": 0.7, "image": 0.3}  # a sum of centred vectors finds both parts best this way
+_LEAST_WEIGHT: Final = 1e-6
 _NOT_WANTED: Final = 0.5  # against 1 for all that is wanted
 
 
@@ -231,9 +232,10 @@ def _checked_weight(name: str, weight: Any) -> float:
         msg = f"the weight of {name} in a Query is {weight!r}: give a number above 0"
         raise TypeError(msg)
     number = float(weight)
-    if not 0 < number < math.inf:
+    if not _LEAST_WEIGHT <= number <= 1 / _LEAST_WEIGHT:
         hint = "; what is not wanted goes into not_text or not_image" if number < 0 else ""
-        msg = f"the weight of {name} in a Query is {weight!r}: give a number above 0{hint}"
+        limits = "" if not number > 0 or math.isinf(number) else ", from a millionth to a million"
+        msg = f"the weight of {name} in a Query is {weight!r}: give a number above 0{limits}{hint}"
         raise ValueError(msg)
     return number
 

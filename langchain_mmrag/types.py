@@ -29,6 +29,7 @@ CHUNK_START = "chunk_start"
 CHUNK_END = "mmrag_chunk_end"  # these two are marks of a store's own: no key of a caller's is taken for them
 WINDOW = "mmrag_window"
 TRUNCATED = "truncated"
+COLLAPSED_IDS = "collapsed_ids"
 
 _IMAGE_KEYS = ("path", "uri", SOURCE)
 _MODALITIES = ("text", "image", "table", "video", "audio")

@@ -53,8 +53,9 @@ class MultimodalChroma(SearchingChroma):
     the text is marked `truncated`.
 
     `similarity_search` and what is built on it (retrievers, MMR, search by image) ranks by `search_ranked`.
-    Methods that Chroma defines by a distance, and relevance scores, keep the order of the distances, in which
-    passages stand before pictures: give them `modality=` to compare like with like.
+    Methods that Chroma defines by a distance keep the order of the distances, in which passages stand before
+    pictures: give them `modality=` to compare like with like. Relevances, from 0 to 1, come in the order of
+    `search_ranked` and mean the same for both.
 
     One process at a time may write to a `persist_directory`: to share a collection, run a Chroma server
     (`chroma run`) and give its `host` and `port`.
@@ -73,7 +74,8 @@ class MultimodalChroma(SearchingChroma):
         text_embedding: An embedding for text alone, which gives each passage a second vector. These are in a
             collection of their own, named like this one with `.text` at its end, and are deleted with it. For
             a collection that was filled without, `rebuild_index` makes them.
-        rank: Whether searches correct for modality or rank by plain cosine.
+        rank: How searches put pictures and passages in one order, unless they say otherwise.
+        search: Whether they go by vectors, by words, or by both; see `search_ranked`.
         **chroma: Every other keyword of `langchain_chroma.Chroma`: `host`, `port`, `client`,
             `collection_configuration`, `relevance_score_fn` and so on.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -68,6 +68,10 @@ class Beside:
     matches: Mapping[str, KeywordMatch] = field(default_factory=dict)
     chance: Chance | None = None
     second: Second | None = None
+
+    def without(self, ids: Collection[str]) -> Beside:
+        """The same, but what the words of these rows say does not count."""
+        return replace(self, matches={id_: m for id_, m in self.matches.items() if id_ not in ids})
 
     def __bool__(self) -> bool:
         return bool(self.matches) or self.second is not None

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from langchain_mmrag._store.chroma import Hit, document, reading
+from langchain_mmrag.keyword import best_text
 from langchain_mmrag.ranking import Collapse, FloatArray
-from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, PARENT_ID, SHA256, WINDOW
+from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, COLLAPSED_IDS, PARENT_ID, SHA256, WINDOW
 
 if TYPE_CHECKING:
     from chromadb import Collection
-
-COLLAPSED_IDS = "collapsed_ids"
-"""Metadata of a hit: ids of the documents it stands for beside itself."""
 
 _ALIKE = 0.96  # cosine of stored vectors: pictures scaled, cropped a little or saved anew have more
 
@@ -165,3 +163,23 @@ def nearest_parts(collection: Collection, hits: Sequence[Hit]) -> list[Hit]:
         replace(hit, document=_marked(hit.document, whole.get(key, hit.document)))
         for key, hit in best.items()
     ]
+
+
+def tell_best_window(collection: Collection, answer: Answer, ids: Sequence[str], query: str) -> None:
+    """Say of a long text that the window with the words of a query was found, if any window has some.
+
+    Args:
+        collection: Has the windows.
+        answer: The long text.
+        ids: Of its windows but the first.
+        query: What a user typed.
+    """
+    rows = _documents(collection, [str(answer.document.id), *ids])
+    starts, texts = [], []
+    for row in rows.values():
+        end = row.metadata.get(CHUNK_END) if row.id == answer.document.id else None
+        starts.append(int(row.metadata.get(CHUNK_START, 0)) if end is None else 0)
+        texts.append(row.page_content[:end])
+    best = best_text(texts, query)
+    if best is not None:
+        answer.document.metadata |= {CHUNK: texts[best], CHUNK_START: starts[best]}

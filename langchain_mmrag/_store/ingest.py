@@ -17,8 +17,10 @@ from langchain_mmrag.errors import EmbeddingError, LoadError
 from langchain_mmrag.media import MediaPolicy, describe_source
 from langchain_mmrag.ranking import Side
 from langchain_mmrag.types import (
+    CHUNK,
     CHUNK_END,
     CHUNK_START,
+    COLLAPSED_IDS,
     PARENT_ID,
     SHA256,
     SOURCE,
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
-_MARKS = (CHUNK_END, WINDOW)  # of documents that come out of a store and go in again
+_MARKS = (CHUNK_END, WINDOW, COLLAPSED_IDS)  # of documents that come out of a store and go in again
 _POSITION = ("page", "frame", "start_s", "end_s", "row", "chunk", PARENT_ID)
 
 
@@ -153,7 +155,7 @@ class Intake:
         rows = []
         columns = zip(texts, metadatas, ids, images, strict=True)
         for index, (text, metadata, id_, image) in enumerate(columns):
-            given = {k: v for k, v in storable(metadata, index).items() if k not in _MARKS}
+            given = _unmarked(storable(metadata, index), text)
             row = Row(index, id_, storable_text(text, index), given)
             source = _source_of(row) if image is None else image
             if source is not None:
@@ -228,6 +230,14 @@ def to_write(rows: Iterable[Row]) -> list[Row]:
     documents = {row.id: row for row in rows}
     parts = (part for row in documents.values() for part in (*row.windows, row))
     return [part for part in parts if documents.get(part.id, part) is part]
+
+
+def _unmarked(metadata: dict[str, Any], text: str) -> dict[str, Any]:
+    """Metadata without what a search told of a hit: it is no part of the document."""
+    chunk, start = metadata.get(CHUNK), metadata.get(CHUNK_START)
+    is_told = isinstance(chunk, str) and isinstance(start, int) and text.startswith(chunk, start)
+    marks = {*_MARKS, CHUNK, CHUNK_START} if is_told else {*_MARKS}
+    return {key: value for key, value in metadata.items() if key not in marks}
 
 
 def _source_of(row: Row) -> str | None:

@@ -17,7 +17,7 @@ from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_id
 from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, reading, side_of, where
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
-from langchain_mmrag._store.gather import Answer, Found, gathered, nearest_parts
+from langchain_mmrag._store.gather import Answer, Found, gathered, nearest_parts, tell_best_window
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
@@ -38,7 +38,7 @@ from langchain_mmrag.ranking import (
     reordered,
     unit,
 )
-from langchain_mmrag.types import Modality
+from langchain_mmrag.types import CHUNK_START, Modality
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -47,6 +47,7 @@ Filter: TypeAlias = Mapping[str, Any]
 
 _CANDIDATES = 40  # of each side: the ten best by the scores that count are among them
 _PAGE = 1000
+_STANDS_OUT = 2.5  # standard deviations: chance hardly does
 _LARGE = 10_000
 _COUNTED_FOR_S = 1.0
 _OPTIONS = ("where_document", "ids")  # of Chroma's query, beside what is asked for here
@@ -94,7 +95,7 @@ def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Ma
     if unknown := [name for name in options if name not in _OPTIONS]:
         msg = (
             f"this search takes no {', '.join(unknown)}: use k, filter, modality, {', '.join(_OPTIONS)},"
-            " and rank where documents are ranked"
+            " and where documents are ranked rank, search, collapse and score_threshold"
         )
         raise TypeError(msg)
     given: Any = filter
@@ -170,8 +171,19 @@ class Search:
             answers = gathered(self._collection(), pool, want.k, how.collapse)
             # Parts and copies of a few may have taken up all of the pool.
             if len(answers) == want.k or depth >= count or len(pool) < depth or how.threshold is not None:
-                return answers
+                break
             depth *= 4
+        if how.search != "vector" and asked.text:
+            self._tell_by_words(asked.text, answers)
+        return answers
+
+    def _tell_by_words(self, query: str, answers: Sequence[Answer]) -> None:
+        """Of long texts, tell the window that has the words of the query, if any has."""
+        texts = [str(each.document.id) for each in answers if CHUNK_START in each.document.metadata]
+        windows = self._ledger.children(texts) if texts else {}
+        for answer in answers:
+            if ids := windows.get(str(answer.document.id)):
+                tell_best_window(self._collection(), answer, ids, query)
 
     def _count(self) -> int:
         """The number of rows, asked of a large collection once a second: Chroma takes its time to count.
@@ -244,6 +256,8 @@ class Search:
         scores = ranker.scores(found)
         relevance = reordered(ranker.relevances(found), scores)
         given: tuple[Mapping[Side, FloatArray], Mapping[Side, FloatArray]] = scores, relevance
+        if beside.matches:
+            beside = beside.without(self._unwanted(asked, ranker, found, listed, count))
         if beside:
             given = beside.applied(reordered(ranker.standing(found), scores), relevance, listed)
         has_cosines = len(searched) == 1 and not beside
@@ -324,13 +338,40 @@ class Search:
         has_second = how.rank != "raw" and "text" in searched  # raw is the cosine of what all rows have
         return Beside(matches, chance, Second.of(self._companion, asked) if has_second else None)
 
+    def _unwanted(
+        self,
+        asked: Query,
+        ranker: Ranker,
+        found: Mapping[Side, Candidates],
+        listed: Mapping[Side, Sequence[tuple[str, Entry]]],
+        count: int,
+    ) -> set[str]:
+        """Rows that stand out for what the query does not want, by vector or by words."""
+        ids: set[str] = set()
+        for part in (part for part in ranker.parts if part.weight < 0):
+            against = Ranker([replace(part, weight=1.0)], ranker.backgrounds, ranker.searched)
+            for side, z in against.standing(found).items():
+                ids |= {
+                    id_ for (id_, _), each in zip(listed[side], z.tolist(), strict=True) if each > _STANDS_OUT
+                }
+        return ids | self._with_unwanted_words(asked, count)
+
+    def _with_unwanted_words(self, asked: Query, count: int) -> set[str]:
+        if asked.not_text is None:
+            return set()
+        return {match.id for match in self._ledger.matches(asked.not_text, None, count=count).matches}
+
     def _worded(
         self, asked: Query, want: Wanted, modality: Modality | None, count: int, depth: int
     ) -> list[Found]:
         """By words alone."""
         side = None if modality is None else side_of(modality)
+        if asked.not_image is not None:
+            msg = "a search by words knows no not_image: use search='hybrid' or 'vector'"
+            raise ValueError(msg)
         matches, chance = self._matches(asked, want, side, count, depth)
-        rows = self._entries(list(matches))
+        unwanted = self._with_unwanted_words(asked, count)
+        rows = self._entries([id_ for id_ in matches if id_ not in unwanted])
         return [
             Found(id_, entry.parent, match.score, chance.relevance(match), stored, stored)
             for id_, entry in rows.items()

@@ -143,7 +143,8 @@ class SearchingChroma(Chroma):
             rank: In place of the store's own: `"calibrated"`; `"raw"` for plain cosine; `"rrf"`, which takes
                 from each side in turn (reciprocal rank fusion); or `"centered"`, which takes off the means.
             search: In place of the store's own: `"vector"`; `"keyword"` for the words of passages, captions,
-                writing in pictures and file names; or `"hybrid"` for both.
+                writing in pictures and file names; or `"hybrid"` for both. Words are taken as they are
+                written, without accents; `light*` finds words that begin so, `"in quotes"` a phrase.
             collapse: `"parent"` returns one document for the parts of one parent; `"near-duplicate"` also one
                 for pictures or passages that are nearly the same, with the ids of the others in its
                 metadata `collapsed_ids`; `"none"` only puts the windows of a long text together.
@@ -154,7 +155,8 @@ class SearchingChroma(Chroma):
         Returns:
             Documents with scores; higher is better. Calibrated scores say by how many standard deviations a
             document beats what the query scores by chance in its modality, so they compare across modalities:
-            relevant documents tend to have 3 to 5. Raw ones are cosines, those of `"keyword"` BM25. A long
+            relevant documents tend to have 3 to 5, and so do those of `"hybrid"`. By vectors, raw ones are
+            cosines, those of `"rrf"` sums of 1 / (60 + place); those of `"keyword"` are BM25. A long
             text comes whole; its metadata `chunk` and `chunk_start` say which part of it was found.
 
         Raises:
@@ -335,11 +337,12 @@ class SearchingChroma(Chroma):
 
         With `rank="raw"`, or a `relevance_score_fn` of the caller's own, it is made of the distance instead.
         """
-        if rank == "raw" or (rank is None and (self.rank == "raw" or self.override_relevance_score_fn)):
+        how = self._how(rank, search, collapse)
+        is_raw = rank == "raw" or (rank is None and (self.rank == "raw" or self.override_relevance_score_fn))
+        if is_raw and how.search == "vector":
             relevance = self._select_relevance_score_fn()
             near = self.similarity_search_with_score(query, k, filter, modality=modality, **kwargs)
             return [(found, relevance(distance)) for found, distance in near]
-        how = self._how(rank, search, collapse)
         found = self._search.ranked(query, k, filter, how, modality=modality, **kwargs)
         return [(each.told(), each.found.relevance) for each in found]
 
@@ -408,7 +411,7 @@ def _checked(name: str, value: Any, values: Any) -> Any:
 
 
 def _checked_threshold(value: float | None) -> float | None:
-    if value is not None and not 0 <= value <= 1:
+    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
         msg = f"score_threshold must be from 0 to 1, not {value!r}"
         raise ValueError(msg)
     return value

@@ -85,7 +85,12 @@ def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DatasetError: If a line is no JSON object.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        msg = f"{path}: this is no text ({error.reason} at byte {error.start}): give JSON lines in UTF-8"
+        raise DatasetError(msg) from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

@@ -118,24 +118,20 @@ class Background:
             self.__dict__["_chance"] = kept  # in one go: other threads ask other queries
         return kept[1]
 
-    def chance_of(self, asking: Background, *, placed: bool) -> tuple[float, float]:
+    def chance_of(self, asking: Background) -> tuple[float, float]:
         """Mean and standard deviation of what documents of one side score with those of this one by chance.
 
         Args:
             asking: Background of the side that is asked with.
-            placed: As `calibrated_scores` scores them, or by plain cosine.
         """
-        kept = self.__dict__.setdefault("_chances", {})
-        if placed not in kept or kept[placed][0] is not asking:
-            if placed:
-                scores = asking.bank @ self.placed.T - self.hubness_in(asking.bank)
-            else:
-                scores = asking.vectors[:_BANK] @ self.vectors.T
+        kept: tuple[Background, tuple[float, float]] | None = self.__dict__.get("_chance_of")
+        if kept is None or kept[0] is not asking:
+            scores = asking.bank @ self.placed.T - self.hubness_in(asking.bank)
             if asking is self:
                 np.fill_diagonal(scores, np.nan)
-            kept[placed] = asking, _moments(scores[np.isfinite(scores)])
-        pair: tuple[float, float] = kept[placed][1]
-        return pair
+            kept = asking, _moments(scores[np.isfinite(scores)])
+            self.__dict__["_chance_of"] = kept
+        return kept[1]
 
     def hubness_in(self, bank: FloatArray) -> FloatArray:
         """Hubness of `placed` among a bank [b, d] of one side; kept for the last bank asked with [m]."""

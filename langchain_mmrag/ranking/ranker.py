@@ -146,17 +146,13 @@ class Ranker:
 
     def _relevances(self, side: Side, found: Candidates, count: int) -> FloatArray:
         background, documents = self.backgrounds[side], found.units
-        if len(self.searched) == 1:
-            scores: FloatArray = documents @ self.plain
-            chance: FloatArray = background.vectors @ self.plain
-        else:
-            hubs = found.hubness_in(self._bank, background)
-            scores = cosines(found.placed_by(background), self.placed) - hubs
-            chance = background.chance(self.placed, self._bank)
+        # One side is put in order by the plain cosine, but how sure one can be is the same question.
+        hubs = found.hubness_in(self._bank, background)
+        scores = cosines(found.placed_by(background), self.placed) - hubs
         if self._main_side in self.backgrounds:
-            asking = self.backgrounds[self._main_side]
-            mean, std = background.chance_of(asking, placed=len(self.searched) > 1)
+            mean, std = background.chance_of(self.backgrounds[self._main_side])
         else:
+            chance = background.chance(self.placed, self._bank)
             mean, std = float(chance.mean()), float(chance.std())
         sure = relevance((scores - mean) / max(std, TINY), count)
         for part in self.parts:

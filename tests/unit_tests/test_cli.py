@@ -495,3 +495,10 @@ def test_a_page_that_cannot_be_written_is_an_error(store, tmp_path):
 def test_a_picture_to_ask_with_that_is_missing_is_an_error(store):
     with pytest.raises(MMRAGError, match=r"gone\.png"):
         run("search", "--image", "gone.png", "--store", store)
+
+
+def test_a_search_by_words_needs_words(store, town):
+    arguments = ("--image", town / "red.png", "--search", "keyword", "--store", store)
+    refused = run("search", *arguments)
+    assert refused.exit_code == 2
+    assert "a search by words needs words" in " ".join(refused.output.split())

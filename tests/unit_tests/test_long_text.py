@@ -500,3 +500,48 @@ def test_an_answer_quotes_the_fact_and_no_more_than_needed(diaries):
     evidence = documents_to_text(answer["context"])
     assert "We saw a sailboat." in evidence
     assert len(evidence) < 1700 < len(answer["context"][0].page_content)
+
+
+# --- found by words -----------------------------------------------------------------------------------------
+
+INVOICE = "The invoice INV-2024-0815 was paid by the baker in copper coins."
+
+
+@pytest.fixture(scope="module")
+def minutes():
+    """A store with one long text, in the middle of which there is one fact, and some short ones."""
+    store = MultimodalChroma("minutes", OpenCLIPEmbeddings("mmrag-tiny", show_progress=False))
+    paragraphs = [f"Paragraph {n}. The council met on day {n} and spoke of the harbor." for n in range(60)]
+    paragraphs[31] += f" {INVOICE}"
+    texts = ["\n\n".join(paragraphs), "A note about trees.", "A note about boats."]
+    store.add_texts(texts, ids=["long", "trees", "boats"])
+    yield store
+    store.delete_collection()
+
+
+@pytest.mark.parametrize("search", ["keyword", "hybrid"])
+@pytest.mark.parametrize(
+    "query", ["INV-2024-0815", "baker copper coins", "who paid the invoice INV-2024-0815?"]
+)
+def test_the_window_told_is_the_one_with_the_words(minutes, search, query):
+    ((found, _), *_) = minutes.search_ranked(query, k=1, search=search)
+    assert found.id == "long"
+    assert "INV-2024-0815" in found.metadata["chunk"]
+    assert found.page_content.startswith(found.metadata["chunk"], found.metadata["chunk_start"])
+
+
+def test_without_its_words_a_long_text_is_told_by_its_vectors(minutes):
+    by_vector = dict.fromkeys(("vector", "hybrid"))
+    for search in by_vector:
+        found = minutes.similarity_search("zeppelin", k=3, search=search)
+        by_vector[search] = next(each.metadata["chunk"] for each in found if each.id == "long")
+    assert by_vector["vector"] == by_vector["hybrid"]
+
+
+def test_a_hit_that_is_written_back_leaves_its_marks_behind(minutes):
+    (hit,) = minutes.similarity_search("INV-2024-0815", k=1, search="keyword")
+    hit.metadata["collapsed_ids"] = ["boats"]
+    minutes.update_document("long", hit)
+    (again,) = minutes.get_by_ids(["long"])
+    assert not {"chunk", "chunk_start", "collapsed_ids"} & again.metadata.keys()
+    assert minutes.search_ranked("INV-2024-0815", k=1, search="keyword")[0][0].metadata["chunk_start"] > 0

@@ -229,3 +229,9 @@ def test_every_part_is_shown_and_no_picture_dumped():
     shown = "Query(text='red', not_text='big', not_image=<bytes (54)>, weights={'text': 2.0})"
     assert repr(query) == shown
     assert repr(query.terms()) == "[Term(+2 'red'), Term(-0.5 'big'), Term(-0.5 <bytes (54)>)]"
+
+
+@pytest.mark.parametrize("weight", [1e39, 1e308, 1e-300, 1e-7])
+def test_weights_no_sum_could_bear_are_refused(weight):
+    with pytest.raises(ValueError, match="from a millionth to a million"):
+        Query(text="dog", not_text="cat", weights={"not_text": weight})

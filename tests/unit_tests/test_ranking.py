@@ -293,7 +293,7 @@ def test_relevance_stands_against_what_documents_of_the_query_s_side_score(world
         z = (background.placed @ text.place(world.questions[0]) - hubs - pairs.mean()) / pairs.std()
         expected = np.array([normal(each) ** 400 for each in z])[candidates[side].places]
         assert ranks.relevances(candidates)[side] == pytest.approx(expected, abs=1e-3)
-    assert image.chance_of(text, placed=True)[1] != pytest.approx(text.chance_of(text, placed=True)[1])
+    assert image.chance_of(text)[1] != pytest.approx(text.chance_of(text)[1])
 
 
 def test_what_is_asked_with_is_certain():

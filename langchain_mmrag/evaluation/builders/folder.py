@@ -47,7 +47,7 @@ def read_labelled(
     for label, documents in labelled.items():
         if "text" in ask_with:
             words = label.replace("_", " ").replace("-", " ")
-            queries.append(EvalQuery(id=f"label:{label}", text=template.format(words)))
+            queries.append(EvalQuery(id=f"label:{label}", text=template.replace("{}", words)))
             relevance[queries[-1].id] = {document.id: 1 for document in documents}
         for asked in documents if "image" in ask_with else ():
             others = {document.id: 1 for document in documents if document.id != asked.id}
