@@ -119,9 +119,8 @@ def missing(found, expected):
     """How many documents are not found: Chroma's index may lose one. Where none is, scores agree, and the best."""
     lost = {id_ for id_, _ in expected} - {id_ for id_, _ in found}
     if not lost:
-        # A candidate that is lost farther down changes what the query moves towards, and so the order of equals.
-        assert found[0][0] == expected[0][0]
-        assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-3)
+        # Of those farther down one that is lost moves the others up, as scores are given out by place.
+        assert found[0] == (expected[0][0], pytest.approx(expected[0][1], abs=1e-3))
     return len(lost)
 
 
