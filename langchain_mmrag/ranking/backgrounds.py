@@ -134,12 +134,14 @@ class Background:
         return kept[1]
 
     def hubness_in(self, bank: FloatArray) -> FloatArray:
-        """Hubness of `placed` among a bank [b, d] of one side; kept for the last bank asked with [m]."""
-        kept: dict[int, tuple[FloatArray, FloatArray]] = self.__dict__.setdefault("_hubness", {})
-        if id(bank) not in kept:
-            own = np.arange(len(bank)) if bank is self.bank else None
-            kept[id(bank)] = bank, hubness(self.placed, bank, own)
-        return kept[id(bank)][1]
+        """Hubness of `placed` in a bank [b, d]; kept for its own, and for the last of the other side [m]."""
+        kept: dict[bool, tuple[FloatArray, FloatArray]] = self.__dict__.setdefault("_hubness", {})
+        is_own = bank is self.bank
+        known = kept.get(is_own)
+        if known is None or known[0] is not bank:
+            known = bank, hubness(self.placed, bank, np.arange(len(bank)) if is_own else None)
+            kept[is_own] = known
+        return known[1]
 
 
 def _moments(scores: FloatArray) -> tuple[float, float]:
@@ -171,14 +173,14 @@ def hubness(placed: FloatArray, bank: FloatArray, own: Places | None = None) -> 
         bank: Vectors of the side the query is of [b, d].
         own: Where in the bank the first of the documents stand themselves, -1 if nowhere.
     """
-    cosines = placed @ bank.T
+    near = placed @ bank.T
     if own is not None:
         inside = np.flatnonzero((own >= 0) & (own < len(bank)))
-        cosines[inside, own[inside]] = -np.inf
+        near[inside, own[inside]] = -np.inf
     nearest = min(_NEIGHBOURS, len(bank) - 1)
     if nearest < 1:
         return np.zeros(len(placed))
-    top = np.partition(cosines, -nearest, axis=1)[:, -nearest:]
+    top = np.partition(near, -nearest, axis=1)[:, -nearest:]
     result: FloatArray = _HUBNESS * top.mean(axis=1)
     return result
 
@@ -206,6 +208,10 @@ class Candidates:
         if id(background) not in kept:
             kept[id(background)] = background, background.place_units(self.units)
         return kept[id(background)][1]
+
+    def scored(self, query: FloatArray, background: Background, bank: FloatArray) -> FloatArray:
+        """What they score for a query [d] in the space of `Background.place`, hubs held back [n]."""
+        return cosines(self.placed_by(background), query) - self.hubness_in(bank, background)
 
     def hubness_in(self, bank: FloatArray, background: Background) -> FloatArray:
         """`hubness` of `placed_by(background)` in a bank, worked out once [n]."""

@@ -19,7 +19,7 @@ from langchain_mmrag.ranking.scores import (
     relevance,
     reordered,
 )
-from langchain_mmrag.ranking.vectors import TINY, FloatArray, Rank, Side, cosines, unit
+from langchain_mmrag.ranking.vectors import TINY, FloatArray, Rank, Side, unit
 
 # Chosen on several geometries, checked on seeds kept apart, each flat around its value: docs/decisions/0007.
 _FEEDBACK = 0.4
@@ -147,8 +147,7 @@ class Ranker:
     def _relevances(self, side: Side, found: Candidates, count: int) -> FloatArray:
         background, documents = self.backgrounds[side], found.units
         # One side is put in order by the plain cosine, but how sure one can be is the same question.
-        hubs = found.hubness_in(self._bank, background)
-        scores = cosines(found.placed_by(background), self.placed) - hubs
+        scores = found.scored(self.placed, background, self._bank)
         if self._main_side in self.backgrounds:
             mean, std = background.chance_of(self.backgrounds[self._main_side])
         else:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from langchain_mmrag.ranking.backgrounds import PRIOR_STD, PRIOR_STD_ITEMS, Background, Candidates
-from langchain_mmrag.ranking.vectors import TINY, FloatArray, Places, Side, cosines, unit
+from langchain_mmrag.ranking.vectors import TINY, FloatArray, Places, Side, unit
 
 TIE_BREAK = 1e-6
 
@@ -33,7 +33,7 @@ def calibrated_scores(
         background: Of their side.
         bank: Vectors [b, d] of the query's side, among which hubs are known.
     """
-    scores = cosines(found.placed_by(background), query) - found.hubness_in(bank, background)
+    scores = found.scored(query, background, bank)
     chance = background.chance(query, bank)
     # Leaving a document out of the mean of vectors as well would only move it farther along the same line.
     left_out = (found.places >= 0) & (len(background.placed) > 1)
