@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -15,13 +15,14 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import Runnable, RunnableBranch, RunnableLambda, RunnablePassthrough
 
+from langchain_mmrag._chat_models import family_of, takes_images
+from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
 from langchain_mmrag.prompts import (
     NOTHING_FOUND,
     SYSTEM_PROMPT,
-    documents_to_content_blocks,
     documents_to_text,
-    question_picture_blocks,
+    evidence_message,
     quote_evidence,
     text_if_no_pictures,
 )
@@ -50,7 +51,7 @@ class _PictureRules(NamedTuple):
     """How pictures enter a prompt."""
 
     images: bool
-    max_images: int
+    budget: PromptBudget
     media_policy: Callable[[], MediaPolicy]  # asked at each run: a store's own may change while it fills
 
 
@@ -60,7 +61,7 @@ def create_rag_chain(
     *,
     prompt: ChatPromptTemplate | None = None,
     images: bool | None = None,
-    max_images: int = 8,
+    budget: PromptBudget | None = None,
     media_policy: MediaPolicy | None = None,
 ) -> Runnable[Any, dict[str, Any]]:
     """A chain that finds pictures and passages for a question and answers from them with citations.
@@ -93,13 +94,12 @@ def create_rag_chain(
         images: Whether the model is shown pictures. `None`: what `llm.profile` says, and pictures are shown
             to a model without a profile: one that takes none fails loudly and `images=False` mends it,
             while pictures withheld from a model that sees would go unnoticed.
-        max_images: Show at most so many retrieved pictures, the best ranked.
+        budget: What the evidence may take in the prompt; `None`: the default `PromptBudget`.
         media_policy: What may be opened for the prompt. `None`: the policy of the retriever's store.
 
     Raises:
         TypeError: If `retriever` or `llm` is of another kind, such as a store or a model's name.
-        ValueError: If `prompt` has a place for neither `context_messages` nor `context`, or `max_images` is
-            negative.
+        ValueError: If `prompt` has a place for neither `context_messages` nor `context`.
     """
     if not _can_run(retriever):
         raise not_a_retriever(retriever)
@@ -113,11 +113,10 @@ def create_rag_chain(
             f' MessagesPlaceholder("{CONTEXT_MESSAGES}") or, for text alone, {{{CONTEXT}}}'
         )
         raise ValueError(msg)
-    if max_images < 0:
-        msg = f"max_images is {max_images}: use 0 or more"
-        raise ValueError(msg)
-    shown = _takes_images(llm) if images is None else images
-    rules = _PictureRules(shown, max_images, lambda: media_policy or media_policy_of(retriever))
+    shown = takes_images(llm) is not False if images is None else images
+    budget = budget or PromptBudget()
+    budget = replace(budget, family=budget.family or family_of(llm))
+    rules = _PictureRules(shown, budget, lambda: media_policy or media_policy_of(retriever))
 
     def retriever_input(state: Mapping[str, Any]) -> Any:
         query = question_of(state)
@@ -176,11 +175,6 @@ def _can_run(given: object) -> bool:
     return isinstance(given, Runnable) or callable(given)
 
 
-def _takes_images(llm: object) -> bool:
-    profile = getattr(llm, "profile", None)
-    return not (isinstance(profile, Mapping) and profile.get("image_inputs") is False)
-
-
 def _variables(prompt: ChatPromptTemplate) -> set[str]:
     return {*prompt.input_variables, *prompt.optional_variables}
 
@@ -227,23 +221,16 @@ def _prompt_variables(state: Mapping[str, Any], wanted: set[str], rules: _Pictur
     if CONTEXT in wanted:
         variables[CONTEXT] = documents_to_text(documents)
     if CONTEXT_MESSAGES in wanted:  # opening pictures is the dear part: only for a prompt that shows them
-        variables[CONTEXT_MESSAGES] = [_context_message(query, documents, rules)]
+        variables[CONTEXT_MESSAGES] = [
+            evidence_message(
+                query,
+                documents,
+                images=rules.images,
+                budget=rules.budget,
+                media_policy=rules.media_policy(),
+            )
+        ]
     return variables
-
-
-def _context_message(query: Query, documents: Sequence[Document], rules: _PictureRules) -> HumanMessage:
-    policy = rules.media_policy()
-    blocks = [
-        {"type": "text", "text": "Evidence found in the collection, best first:"},
-        *documents_to_content_blocks(
-            documents, images=rules.images, max_images=rules.max_images, media_policy=policy
-        ),
-    ]
-    if query.not_text is not None:
-        blocks.append({"type": "text", "text": f"The user asked to leave out: {query.not_text}"})
-    if query.image is not None:
-        blocks += question_picture_blocks(query.image, images=rules.images, media_policy=policy)
-    return HumanMessage(content=text_if_no_pictures(blocks))
 
 
 def _join_human_messages(prompt: PromptValue) -> list[BaseMessage]:

@@ -11,14 +11,17 @@ import re
 import textwrap
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import unquote
 
 from langchain_core.documents import Document
+from langchain_core.messages import HumanMessage
 
+from langchain_mmrag.budget import DEFAULT_BUDGET, PromptBudget
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, prompt_image
+from langchain_mmrag.queries import Query
 from langchain_mmrag.quotes import (
     PASSAGE_CHARS,
     QUOTE_CHARS,
@@ -29,10 +32,13 @@ from langchain_mmrag.quotes import (
 )
 from langchain_mmrag.types import (
     CAPTION,
+    END_S,
     HEIGHT,
     MIME_TYPE,
     OCR_TEXT,
+    PAGE,
     SOURCE,
+    START_S,
     WIDTH,
     ImageInput,
     Modality,
@@ -76,8 +82,7 @@ def documents_to_content_blocks(
     documents: Sequence[Document],
     *,
     images: bool = True,
-    max_images: int = 8,
-    max_side: int = 1024,
+    budget: PromptBudget = DEFAULT_BUDGET,
     passage_chars: int = PASSAGE_CHARS,
     media_policy: MediaPolicy = DEFAULT_POLICY,
 ) -> list[dict[str, Any]]:
@@ -91,19 +96,17 @@ def documents_to_content_blocks(
     Args:
         documents: In rank order, the best first.
         images: Whether to show pictures. If not, captions and file facts stand for them.
-        max_images: Show at most so many pictures; those ranked lowest are left out first.
-        max_side: Shrink larger pictures to this many pixels on their longer side, keeping the aspect.
+        budget: What the evidence may take; the lowest ranked is left out first.
         passage_chars: A text longer than this is shown by the part that was found, in whole sentences up to
             three quarters of it, between marks `[…]` (see `quotes.excerpt_of`).
         media_policy: What may be opened. A picture that cannot be opened becomes a line saying so.
 
     Raises:
-        ValueError: If `max_images` or `passage_chars` is negative.
+        ValueError: If `passage_chars` is negative.
     """
-    for name, given in (("max_images", max_images), ("passage_chars", passage_chars)):
-        if given < 0:
-            msg = f"{name} is {given}: use 0 or more"
-            raise ValueError(msg)
+    if passage_chars < 0:
+        msg = f"passage_chars is {passage_chars}: use 0 or more"
+        raise ValueError(msg)
     blocks: list[dict[str, Any]] = []
     shown = 0
     for number, document in enumerate(documents, 1):
@@ -111,10 +114,10 @@ def documents_to_content_blocks(
             blocks.append(_text_block(_passage(number, document, passage_chars)))
             continue
         picture, why_not = None, "this model is given captions instead of pictures"
-        if images and shown == max_images:
-            why_not = f"only the {max_images} highest-ranked pictures are shown"
+        if images and shown == budget.max_images:
+            why_not = f"only the {budget.max_images} highest-ranked pictures are shown"
         elif images:
-            picture, why_not = _open_picture(number, document, max_side, media_policy)
+            picture, why_not = _open_picture(number, document, budget.max_side, media_policy)
         blocks.append(_text_block(_picture_text(number, document, why_not)))
         if picture is not None:
             blocks.append(picture)
@@ -126,6 +129,37 @@ def documents_to_text(documents: Sequence[Document], *, passage_chars: int = PAS
     """The same evidence as one string, for templates and models that take text only."""
     blocks = documents_to_content_blocks(documents, images=False, passage_chars=passage_chars)
     return "\n\n".join(block["text"] for block in blocks)
+
+
+def evidence_message(
+    query: Query,
+    documents: Sequence[Document],
+    *,
+    images: bool = True,
+    budget: PromptBudget = DEFAULT_BUDGET,
+    media_policy: MediaPolicy = DEFAULT_POLICY,
+) -> HumanMessage:
+    """The message a chat model answers from: the evidence, and the picture the user asked with.
+
+    Args:
+        query: What was asked.
+        documents: In rank order, the best first.
+        images: Whether to show pictures, the user's own included.
+        budget: What the evidence may take.
+        media_policy: What may be opened.
+
+    Raises:
+        LoadError: If the user's own picture cannot be opened.
+    """
+    blocks = [
+        _text_block("Evidence found in the collection, best first:"),
+        *documents_to_content_blocks(documents, images=images, budget=budget, media_policy=media_policy),
+    ]
+    if query.not_text is not None:
+        blocks.append(_text_block(f"The user asked to leave out: {query.not_text}"))
+    if query.image is not None:
+        blocks += question_picture_blocks(query.image, images=images, media_policy=media_policy)
+    return HumanMessage(content=text_if_no_pictures(blocks))
 
 
 def question_picture_blocks(
@@ -189,6 +223,25 @@ def cite(document: Document) -> str:
     if metadata.get("row") is not None:
         label += f", row {metadata['row']}"
     return _one_line(label)
+
+
+def cite_link(document: Document) -> str | None:
+    """An address that opens a document where it was found: a file or web page, at its page or second.
+
+    `None` for a source that is no address and no absolute path: nobody knows what it is relative to.
+    """
+    metadata = document.metadata
+    source = next((str(metadata[key]) for key in (SOURCE, "path", "uri") if metadata.get(key)), "")
+    if PurePosixPath(source).is_absolute() or PureWindowsPath(source).drive:
+        source = Path(source).as_uri()
+    if not source.lower().startswith(("http://", "https://", "file://")):
+        return None
+    times = [metadata.get(START_S), metadata.get(END_S)]
+    seconds = ",".join(f"{time:g}" for time in times if isinstance(time, int | float))
+    fragment = (
+        f"t={seconds}" if seconds else f"page={metadata[PAGE]}" if metadata.get(PAGE) is not None else ""
+    )
+    return f"{source.partition('#')[0]}#{fragment}" if fragment else source
 
 
 def quote_evidence(question: str, documents: Sequence[Document]) -> str:

@@ -12,6 +12,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field, ValidationError
 
+from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.chains import media_policy_of, not_a_retriever
 from langchain_mmrag.errors import EmbeddingError, LoadError, StoreError
 from langchain_mmrag.media import MediaPolicy, describe_source
@@ -62,7 +63,7 @@ def create_search_tool(
     description: str = DEFAULT_DESCRIPTION,
     *,
     images: bool = True,
-    max_images: int = 4,
+    budget: PromptBudget | None = None,
     media_policy: MediaPolicy | None = None,
 ) -> BaseTool:
     """A tool by which an agent searches a collection and sees the pictures it finds.
@@ -82,20 +83,16 @@ def create_search_tool(
         name: The tool's name, for the model.
         description: What the tool is for, for the model. Say here what the collection holds.
         images: Whether pictures go into the message, or captions instead.
-        max_images: At most so many pictures in one message, the best ranked.
+        budget: What one message may hold; `None`: four pictures at most.
         media_policy: What may be opened. `None`: the policy of the retriever's store.
 
     Raises:
         TypeError: If `retriever` is none, such as a store.
-        ValueError: If `max_images` is negative.
     """
     given: Any = retriever
     if not isinstance(given, BaseRetriever):
         raise not_a_retriever(given)
-    if max_images < 0:
-        msg = f"max_images is {max_images}: use 0 or more"
-        raise ValueError(msg)
-    search = _Search(retriever, images, max_images, media_policy)
+    search = _Search(retriever, images, budget or PromptBudget(max_images=4), media_policy)
     return StructuredTool.from_function(
         func=search.run,
         coroutine=search.arun,
@@ -112,11 +109,11 @@ class _Search:
     """One search and its presentation, in a blocking and an async form."""
 
     def __init__(
-        self, retriever: BaseRetriever, images: bool, max_images: int, media_policy: MediaPolicy | None
+        self, retriever: BaseRetriever, images: bool, budget: PromptBudget, media_policy: MediaPolicy | None
     ) -> None:
         self._retriever = retriever
         self._images = images
-        self._max_images = max_images
+        self._budget = budget
         self._media_policy = media_policy
         self._options = _options_of(retriever._get_relevant_documents)  # noqa: SLF001
         self.arguments = SearchArgumentsWithNot if "not_text" in self._options else SearchArguments
@@ -166,7 +163,7 @@ class _Search:
         blocks = documents_to_content_blocks(
             hits,
             images=self._images,
-            max_images=self._max_images,
+            budget=self._budget,
             media_policy=self._media_policy or media_policy_of(self._retriever),
         )
         heading = {"type": "text", "text": f"{len(hits)} found, best first. {_DATA_NOTE}"}

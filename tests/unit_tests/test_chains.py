@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from PIL import Image
 
+from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.chains import create_rag_chain, media_policy_of
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
@@ -297,10 +298,8 @@ def test_a_model_without_image_input_gets_one_plain_string_with_captions(shelf):
 def test_max_images_bounds_the_pictures(tmp_path):
     shelf = ShelfRetriever(documents=[picture(picture_file(tmp_path / f"{i}.png")) for i in range(4)])
     llm = model("yes")
-    create_rag_chain(shelf, llm, max_images=3).invoke(QUESTION)
+    create_rag_chain(shelf, llm, budget=PromptBudget(max_images=3)).invoke(QUESTION)
     assert len(pictures(llm.calls[0][-1].content)) == 3
-    with pytest.raises(ValueError, match="max_images is -1"):
-        create_rag_chain(shelf, llm, max_images=-1)
 
 
 def test_the_media_policy_holds_for_the_prompt(shelf, tmp_path):

@@ -14,6 +14,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 from PIL import Image
 
+from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import (
@@ -65,7 +66,7 @@ def test_equal_documents_give_equal_blocks(tmp_path):
 
 def test_a_large_picture_shrinks_with_its_aspect_kept(tmp_path):
     wide = picture_file(tmp_path / "wide.png", size=(1600, 400))
-    (block,) = pictures(documents_to_content_blocks([picture(wide)], max_side=200))
+    (block,) = pictures(documents_to_content_blocks([picture(wide)], budget=PromptBudget(max_side=200)))
     assert decoded(block).size == (200, 50)
 
 
@@ -80,7 +81,7 @@ def test_formats_no_provider_takes_are_converted(tmp_path, suffix):
 
 def test_the_lowest_ranked_pictures_are_left_out_and_the_prompt_says_so(tmp_path):
     documents = [picture(picture_file(tmp_path / f"{i}.png", size=(10 + i, 10))) for i in range(1, 5)]
-    blocks = documents_to_content_blocks([*documents, note("last")], max_images=2)
+    blocks = documents_to_content_blocks([*documents, note("last")], budget=PromptBudget(max_images=2))
     assert [decoded(block).width for block in pictures(blocks)] == [11, 12]
     assert texts(blocks)[2] == (
         "[3] image · 3.png · retrieved, not supplied by the user · not shown: only the 2 highest-ranked pictures are shown"
@@ -91,12 +92,12 @@ def test_the_lowest_ranked_pictures_are_left_out_and_the_prompt_says_so(tmp_path
 
 def test_a_picture_that_cannot_be_opened_takes_no_place_of_another(tmp_path):
     documents = [picture(tmp_path / "gone.png"), picture(picture_file(tmp_path / "red.png"))]
-    assert len(pictures(documents_to_content_blocks(documents, max_images=1))) == 1
+    assert len(pictures(documents_to_content_blocks(documents, budget=PromptBudget(max_images=1)))) == 1
 
 
 def test_a_negative_number_of_pictures_is_refused():
-    with pytest.raises(ValueError, match="max_images is -1"):
-        documents_to_content_blocks([], max_images=-1)
+    with pytest.raises(ValueError, match="max_images of a PromptBudget is -1"):
+        PromptBudget(max_images=-1)
 
 
 def test_captions_and_file_facts_stand_for_pictures_a_model_cannot_see(tmp_path):

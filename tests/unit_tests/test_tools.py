@@ -12,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, ValidationError
 
+from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.errors import CorruptMediaError, EmbeddingMismatchError, ModelUnavailableError
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.retrievers import MultimodalRetriever
@@ -95,11 +96,9 @@ def test_nothing_found_is_a_plain_answer_with_an_empty_artifact():
 
 def test_max_images_bounds_the_pictures_of_one_message(tmp_path):
     shelf = ShelfRetriever(documents=[picture(picture_file(tmp_path / f"{i}.png")) for i in range(4)])
-    message = call(create_search_tool(shelf, max_images=2), query="red")
+    message = call(create_search_tool(shelf, budget=PromptBudget(max_images=2)), query="red")
     assert len(pictures(message.content)) == 2
     assert "only the 2 highest-ranked pictures are shown" in texts(message.content)[-1]
-    with pytest.raises(ValueError, match="max_images is -1"):
-        create_search_tool(shelf, max_images=-1)
 
 
 def test_the_media_policy_holds(documents, tmp_path):
