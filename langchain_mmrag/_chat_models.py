@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 
-ModelFamily: TypeAlias = Literal["openai", "anthropic", "google", "other"]
-"""Families whose rules for counting the tokens of pictures differ."""
+ModelFamily: TypeAlias = Literal["openai", "openai-patches", "anthropic", "google", "google-fixed", "other"]
+"""Families whose rules for counting the tokens of pictures differ (see `budget.image_tokens`)."""
 
 _PARTS: Final = ("bound", "runnable", "first", "default")
 """Where LangChain's wrappers (bindings, retries, fallbacks, sequences, alternatives) keep what they wrap."""
@@ -20,44 +21,56 @@ def chat_model_of(llm: object) -> BaseChatModel | None:
 
 
 def family_of(llm: object) -> ModelFamily:
-    """Whose rules for pictures a model goes by."""
-    model = chat_model_of(llm)
-    params: Mapping[str, Any] = {} if model is None else model._get_ls_params()  # noqa: SLF001 - LangChain has no other name for it
-    told = f"{params.get('ls_provider', '')} {model_name_of(llm)}".lower()
-    for family, names in _NAMES.items():
-        if any(name in told for name in names):
-            return family
-    return "other"
+    """Whose rules for pictures a model goes by, as its provider and its name tell."""
+    params = _ls_params(llm)
+    told = f"{params.get('ls_provider', '')} {params.get('ls_model_name', '')}".lower()
+    return next((family for family, names in _NAMES if names.search(told)), "other")
 
 
 def model_name_of(llm: object) -> str:
     """The provider's name of the model, such as `gpt-5-mini`; empty if it does not say."""
-    model = chat_model_of(llm)
-    params: Mapping[str, Any] = {} if model is None else model._get_ls_params()  # noqa: SLF001
-    return str(params.get("ls_model_name") or "")
+    return str(_ls_params(llm).get("ls_model_name") or "")
 
 
 def takes_images(llm: object) -> bool | None:
     """Whether the model reads pictures in human messages, by its profile; `None` if that does not say."""
-    return _profiled(llm, "image_inputs")
+    value = _profiled(llm, "image_inputs")
+    return value if isinstance(value, bool) else None
 
 
 def takes_tool_images(llm: object) -> bool | None:
     """Whether the model reads pictures in tool messages, by its profile; `None` if that does not say."""
-    return _profiled(llm, "image_tool_message")
-
-
-_NAMES: Final[dict[ModelFamily, tuple[str, ...]]] = {
-    "anthropic": ("anthropic", "claude"),
-    "google": ("google", "gemini"),
-    "openai": ("openai", "gpt-"),
-}
-
-
-def _profiled(llm: object, key: str) -> bool | None:
-    profile = getattr(chat_model_of(llm), "profile", None)
-    value = profile.get(key) if isinstance(profile, Mapping) else None
+    value = _profiled(llm, "image_tool_message")
     return value if isinstance(value, bool) else None
+
+
+def input_limit_of(llm: object) -> int | None:
+    """Tokens the model reads at most, by its profile; `None` if that does not say."""
+    value = _profiled(llm, "max_input_tokens")
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+_NAMES: Final[tuple[tuple[ModelFamily, re.Pattern[str]], ...]] = (
+    ("anthropic", re.compile(r"anthropic|claude")),
+    ("google-fixed", re.compile(r"gemini-(?:[3-9]|\d\d)")),
+    ("google", re.compile(r"google|gemini")),
+    (
+        "openai-patches",
+        re.compile(r"gpt-4\.1-(?:mini|nano)|gpt-5-(?:mini|nano)|gpt-5\.[2-9]|gpt-(?:[6-9]|\d\d)|\bo4-mini"),
+    ),
+    ("openai", re.compile(r"openai|gpt-|\bo[134]\b")),
+)
+"""The first that fits counts: a model of one maker is often served by another."""
+
+
+def _ls_params(llm: object) -> Mapping[str, Any]:
+    model = chat_model_of(llm)
+    return {} if model is None else model._get_ls_params()  # noqa: SLF001 - LangChain has no other name for it
+
+
+def _profiled(llm: object, key: str) -> object:
+    profile = getattr(chat_model_of(llm), "profile", None)
+    return profile.get(key) if isinstance(profile, Mapping) else None
 
 
 def _wrapped(llm: object) -> Iterator[object]:
