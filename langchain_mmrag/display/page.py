@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from langchain_core.documents import Document
 
-from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import (
-    DEFAULT_POLICY,
-    MediaPolicy,
-    describe_source,
-    encode_image,
-    is_url,
-    open_image,
+from langchain_mmrag.display.parts import (
+    KINDS,
+    Hit,
+    not_wanted,
+    passage_of,
+    picture_of,
+    query_words,
+    scored,
+    thumbnail,
 )
-from langchain_mmrag.prompts import cite
-from langchain_mmrag.quotes import excerpt_of
-from langchain_mmrag.types import SOURCE, ImageInput, image_source, modality_of
+from langchain_mmrag.errors import LoadError
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, is_url
+from langchain_mmrag.prompts import cite, kind_of
+from langchain_mmrag.types import SOURCE, ImageInput
 
 if TYPE_CHECKING:
     from langchain_mmrag.queries import Query
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _THUMBNAIL_SIDE: Final = 320
 """Pixels of the longer side."""
 _PASSAGE_CHARS: Final = 700
-_MARK: Final = {"image": "picture", "text": "passage", "table": "table", "video": "video", "audio": "audio"}
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211c; --soft: #6d685c;
@@ -69,10 +69,6 @@ section { margin-top: 2.75rem; }
 .score { float: right; font-variant-numeric: tabular-nums; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
 """
-
-
-Hit: TypeAlias = Document | tuple[Document, float | None]
-"""A document found, alone or with its score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +109,9 @@ def hits_html(
     Returns:
         A whole page: write it to a file and open that, in a notebook with `IPython.display.IFrame`.
     """
-    text = query if isinstance(query, str) else query.text or ""
+    heading = query_words(query)
     image = None if isinstance(query, str) else query.image
-    heading = text or (describe_source(image) if image is not None else "")
-    section = Section(heading=heading, hits=hits, query_image=image, note=_not_wanted(query), answer=answer)
+    section = Section(heading=heading, hits=hits, query_image=image, note=not_wanted(query), answer=answer)
     return page_html(heading, [section], media_policy=media_policy)
 
 
@@ -160,61 +155,48 @@ def page_html(
 """
 
 
-def _not_wanted(query: str | Query) -> str:
-    if isinstance(query, str):
-        return ""
-    image = None if query.not_image is None else describe_source(query.not_image)
-    parts = [part for part in (query.not_text, image) if part is not None]
-    return f"Not like: {', '.join(parts)}" if parts else ""
-
-
 def _section(number: int, section: Section, policy: MediaPolicy) -> str:
     image = ""
     if section.query_image is not None:
-        image = _thumbnail(section.query_image, "the picture asked with", policy)
+        image = _image(section.query_image, "the picture asked with", policy)
     note = f"<p>{escape(section.note)}</p>" if section.note else ""
     answer = f'<div class="answer">{_linked(section.answer, number)}</div>' if section.answer else ""
-    pairs = [hit if isinstance(hit, tuple) else (hit, None) for hit in section.hits]
-    cards = "\n".join(_card(number, rank, *pair, policy) for rank, pair in enumerate(pairs, start=1))
+    cards = "\n".join(
+        _card(number, rank, *scored(hit), policy) for rank, hit in enumerate(section.hits, start=1)
+    )
     hits = f'<ol class="hits">\n{cards}\n</ol>' if cards else '<p class="empty">Nothing was found.</p>'
     query = f'<div class="query">{image}<div><h2>{escape(section.heading)}</h2>{note}</div></div>'
     return f"<section>\n{query}\n{answer}\n{hits}\n</section>"
 
 
 def _card(section: int, rank: int, document: Document, score: float | None, policy: MediaPolicy) -> str:
-    modality = modality_of(document.metadata)
-    source = image_source(document.metadata) if modality == "image" else document.metadata.get(SOURCE)
+    picture = picture_of(document)
+    source = picture if kind_of(document) == "image" else document.metadata.get(SOURCE)
     label = escape(cite(document))
     href = _href(str(source)) if source else None
     where = f'<a href="{escape(href)}">{label}</a>' if href else label
     shown = "" if score is None else f'<span class="score">{score:.2f}</span>'
-    body = "".join(_body(document, source if modality == "image" else None, policy))
-    footer = f"<footer>{shown}<b>{rank}</b> · {_MARK[modality]}<div>{where}</div></footer>"
+    body = "".join(_body(document, picture, policy))
+    footer = f"<footer>{shown}<b>{rank}</b> · {KINDS[kind_of(document)]}<div>{where}</div></footer>"
     return f'<li class="hit" id="s{section}-{rank}">{body}{footer}</li>'
 
 
 def _body(document: Document, picture: str | None, policy: MediaPolicy) -> Iterator[str]:
-    text = document.page_content.strip()
+    title, text = passage_of(document, _PASSAGE_CHARS)
     if picture:
-        yield f'<div class="picture">{_thumbnail(picture, text or cite(document), policy)}</div>'
-    if text:
-        heading = str(document.metadata.get("heading", ""))
-        part = excerpt_of(document, _PASSAGE_CHARS)
-        shown, title = part.marked.strip(), ""
-        if heading and text.startswith(heading):
-            title = f"<strong>{escape(heading)}</strong>"
-            shown = shown if part.cut_before else shown[len(heading) :].strip()
-        yield f'<div class="passage">{title}{escape(_shortened(shown))}</div>'
+        alt = document.page_content.strip() or cite(document)
+        yield f'<div class="picture">{_image(picture, alt, policy)}</div>'
+    if title or text:
+        heading = f"<strong>{escape(title)}</strong>" if title else ""
+        yield f'<div class="passage">{heading}{escape(text)}</div>'
 
 
-def _thumbnail(source: ImageInput, alt: str, policy: MediaPolicy) -> str:
+def _image(source: ImageInput, alt: str, policy: MediaPolicy) -> str:
     """An `img` with the picture inside, or the reason why there is none."""
-    try:
-        image = open_image(source, policy)
-    except LoadError as error:
-        return f"<span>{escape(str(error))}</span>"
-    data, mime_type = encode_image(image, max_side=_THUMBNAIL_SIDE)
-    return f'<img src="data:{mime_type};base64,{b64encode(data).decode("ascii")}" alt="{escape(alt)}">'
+    made = thumbnail(source, policy, side=_THUMBNAIL_SIDE)
+    if isinstance(made, LoadError):
+        return f"<span>{escape(str(made))}</span>"
+    return f'<img src="{made.uri}" alt="{escape(alt)}">'
 
 
 def _href(source: str) -> str | None:
@@ -227,7 +209,3 @@ def _href(source: str) -> str | None:
 
 def _linked(answer: str, section: int) -> str:
     return re.sub(r"\[(\d{1,3})\]", rf'<a href="#s{section}-\1">[\1]</a>', escape(answer))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _PASSAGE_CHARS else text[:_PASSAGE_CHARS].rsplit(maxsplit=1)[0] + " …"
