@@ -13,6 +13,7 @@ from langchain_mmrag.media.formats import GIF, JPEG, PNG, WEBP
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.quiet import quiet_pillow
 from langchain_mmrag.media.sources import read_media
+from langchain_mmrag.media.strip import without_metadata
 from langchain_mmrag.types import ImageInput
 
 _QUALITIES = (90, 80, 70, 55, 40)
@@ -65,7 +66,9 @@ def prompt_image(
     """`source` for a prompt: its own bytes where a chat model can take them as they are, else encoded anew.
 
     Taken as they are: JPEG, PNG, GIF and WebP within the limits that are upright, opaque, still, and of a
-    colour mode every provider reads. What they carry beside the picture (EXIF, comments) goes along.
+    colour mode every provider reads. What they carry beside the picture stays here: EXIF with the place and
+    the camera, XMP, comments, whatever follows the end of the picture. It is cut out of the file without
+    touching the pixels or the colour profile; a file without any goes byte for byte.
 
     Raises:
         LoadError: As `open_image`.
@@ -77,8 +80,10 @@ def prompt_image(
     name = describe_source(source)
     data = read_media(source, policy)
     decoded = decode(data, name, policy, min_side=max_side)
-    if len(data) <= max_bytes and max(decoded.size) <= max_side and _is_plain(decoded):
-        return data, decoded.image_format.mime_type
+    if max(decoded.size) <= max_side and _is_plain(decoded):
+        bare = without_metadata(data, decoded.image_format)
+        if bare is not None and len(bare) <= max_bytes:
+            return bare, decoded.image_format.mime_type
     return _encode(to_rgb(decoded, name), max_side, max_bytes)
 
 
