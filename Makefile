@@ -31,7 +31,8 @@ demo: $(VENV)/.run   ## index a folder of pictures and notes, ask it, see what i
 	$(BIN)/mmrag demo
 
 test: $(VENV)/.dev   ## every test, offline but for loopback
-	$(BIN)/python -m pytest --disable-socket --allow-unix-socket --allow-hosts=127.0.0.1,::1,localhost
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --disable-socket --allow-unix-socket \
+	  --allow-hosts=127.0.0.1,::1,localhost --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev  ## lint, format, types, import rules
 	$(BIN)/ruff check .
