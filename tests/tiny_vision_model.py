@@ -56,7 +56,7 @@ def llava(folder: Path, *, seed: int = 0, taught: bool = False) -> Path:
         patch_size=16,
     )
     text = LlamaConfig(
-        vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=4,
+        vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=16384, initializer_range=0.2, pad_token_id=words.pad_token_id, **ends,
     )  # fmt: skip
     config = LlavaConfig(
@@ -202,7 +202,7 @@ def _teach_llava(model, processor) -> None:
     answers = torch.tensor(words.convert_tokens_to_ids(["no", "yes"]))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
-    for batch in _lessons(150):
+    for batch in _lessons(70):
         texts = [
             processor.apply_chat_template(
                 [{"role": "query", "content": asked}, {"role": "document", "content": [{"type": "image"}]}],
@@ -213,11 +213,12 @@ def _teach_llava(model, processor) -> None:
         inputs = processor(
             images=[image for image, _, _ in batch], text=texts, padding=True, return_tensors="pt"
         )
-        logits = model(**inputs).logits[:, -1]
-        right = answers[torch.tensor([int(is_right) for _, _, is_right in batch])]
+        logits = model(**inputs, logits_to_keep=1).logits[:, -1, answers]
+        right = torch.tensor([int(is_right) for _, _, is_right in batch])
         loss = cross_entropy(logits, right)
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
 
