@@ -46,8 +46,8 @@ class Asking:
     ] = None
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 6
     search: Annotated[
-        Literal["vector", "hybrid", "keyword"],
-        typer.Option("--search", help="Find by meaning, by words, or by both."),
+        Literal["vector", "hybrid", "keyword", "text"],
+        typer.Option("--search", help="Find by meaning, by words, by both, or by texts alone."),
     ] = "hybrid"
     rank: Annotated[
         Literal["calibrated", "raw", "rrf", "centered"] | None,
@@ -74,7 +74,7 @@ class Asking:
 
         if not (text or "").strip() and self.image is None:
             _misused("TEXT", "give words to look for, a picture with --image, or both")
-        if self.search == "keyword" and not (text or "").strip():
+        if self.search in {"keyword", "text"} and not (text or "").strip():
             _misused("--search", "a search by words needs words; leave it out to search by the picture")
         weights = _weights(self.weights or ())
         try:

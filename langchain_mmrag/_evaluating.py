@@ -20,7 +20,7 @@ from langchain_mmrag._options import Checkpoint, Collection, Json, Model, Store,
 
 # written out here too: the modules that have them would make --help slow
 _RANKS: Final = ("raw", "rrf", "centered", "calibrated")
-_SEARCHES: Final = ("vector", "hybrid", "keyword")
+_SEARCHES: Final = ("vector", "hybrid", "keyword", "text")
 _EMBEDDED: Final = "mmrag-tiny"
 
 

@@ -1,10 +1,10 @@
-"""Words, and a second vector for each passage, beside the vectors that all documents have.
+"""Words, and a second vector for each text, beside the vectors that all documents have.
 
-Pictures mostly have no words, and never a vector of an embedding for text: what nobody can have counts for
-nothing, rather than against. So these lists only put the documents of one side in a better order, and the
-scores of the side are given out anew in that order: passages gain nothing on pictures. Only words that hardly
-any document has, such as a name or a number, are an answer in themselves: the first few documents that have
-them come before everything.
+Pictures mostly have no words, and without a caption no vector of an embedding for text: what a document
+cannot have counts for nothing, rather than against. So these lists only put the documents of one side in a
+better order, and the scores of the side are given out anew in that order: passages gain nothing on pictures.
+Only words that hardly any document has, such as a name or a number, are an answer in themselves: the first
+few documents that have them come before everything.
 
 How much words say follows from how many documents they would fit as well. Of all N documents with words, a
 share of at most
@@ -150,20 +150,23 @@ def fused(
 
 
 def joined(
-    scores: Mapping[Side, FloatArray], relevance: Mapping[Side, FloatArray], second: FloatArray
+    scores: Mapping[Side, FloatArray],
+    relevance: Mapping[Side, FloatArray],
+    second: Mapping[Side, FloatArray],
 ) -> tuple[dict[Side, FloatArray], dict[Side, FloatArray]]:
-    """Scores and relevances of two vectors of each passage together.
+    """Scores and relevances of two vectors of each passage, and of each picture with a caption, together.
 
     Both count alike: (z₁ + z₂) / √2, which by chance varies like either of them (Stouffer 1949).
 
     Args:
         scores: z of the documents of each side [n].
         relevance: Theirs, from 0 to 1 [n].
-        second: z of the text side by its other vectors; NaN where there is none [n].
+        second: z of the documents by their other vectors; NaN where there is none [n].
     """
-    first = scores["text"]
-    both = np.where(np.isnan(second), first, (first + second) / sqrt(2.0))
-    better = {**scores, "text": both}
+    better = {
+        side: np.where(np.isnan(second[side]), first, (first + second[side]) / sqrt(2.0))
+        for side, first in scores.items()
+    }
     return dealt(scores, better), dealt(relevance, better)
 
 

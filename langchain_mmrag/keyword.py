@@ -1,8 +1,8 @@
 """The words of a collection: which rows have those of a query, and how much they say (BM25, SQLite FTS5).
 
-A row's words are its text (passage, table row or caption), what is written in its picture (`ocr_text`), its
-title and the name of its file; see `words_of`. A row without any is not in the index at all: it has no
-keyword score, rather than a score of zero.
+A row's words are its text (passage, table row or caption), its summary, what is written in its picture
+(`ocr_text`), its title and the name of its file; see `words_of`. A row without any is not in the index at
+all: it has no keyword score, rather than a score of zero.
 
 What a user types is never read as FTS5's query language; see `terms_of` for what it means.
 
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_mmrag.ranking import FloatArray, Side
-from langchain_mmrag.types import CAPTION, OCR_TEXT, SOURCE
+from langchain_mmrag.types import CAPTION, OCR_TEXT, SOURCE, SUMMARY
 
 _WEIGHTS: Final = (2.0, 1.0, 0.8, 0.6)  # of the columns of `Words`
 _MOST_ROWS: Final = 20_000  # scored for one term: 3 ms for each thousand
@@ -137,13 +137,13 @@ class Words(NamedTuple):
 def words_of(text: str, metadata: Mapping[str, Any]) -> Words | None:
     """The words of a row; `None` if it has none.
 
-    The text column also has the metadata's `caption`. The name is the last part of `path`, `uri` or `source`,
-    whole and taken apart, so that `IMG_2041` and `2041` find `IMG_2041.jpg`. Names that are but a digest or a
-    UUID, and data-URIs, are no words.
+    The text column also has the metadata's `caption` and `summary`. The name is the last part of `path`,
+    `uri` or `source`, whole and taken apart, so that `IMG_2041` and `2041` find `IMG_2041.jpg`. Names that
+    are but a digest or a UUID, and data-URIs, are no words.
     """
-    caption = _text_at(metadata, CAPTION)
-    if caption and caption not in text:
-        text = f"{text}\n{caption}"
+    for said in (_text_at(metadata, CAPTION), _text_at(metadata, SUMMARY)):
+        if said and said not in text:
+            text = f"{text}\n{said}"
     columns = (_text_at(metadata, "title"), text, _text_at(metadata, OCR_TEXT), _file_name(metadata))
     words = Words(*map(_prepared, columns))
     return words if any(map(_has_words, words)) else None

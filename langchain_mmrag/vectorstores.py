@@ -23,6 +23,7 @@ from langchain_mmrag._store.chroma import (
     same_length,
 )
 from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
+from langchain_mmrag._store.ledger_rows import text_of_row
 from langchain_mmrag._store.pictures import save
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
 from langchain_mmrag.errors import StoreError
@@ -71,11 +72,13 @@ class MultimodalChroma(SearchingChroma):
         media_policy: What pictures may be opened, when they are added, asked with and put into prompts.
         media_directory: Folder for pictures given as bytes. By default `mmrag_media` in `persist_directory`,
             or a temporary folder that goes with a store in memory; through a server it must be given.
-        text_embedding: An embedding for text alone, which gives each passage a second vector. These are in a
-            collection of their own, named like this one with `.text` at its end, and are deleted with it. For
-            a collection that was filled without, `rebuild_index` makes them.
+        text_embedding: An embedding for text alone, which gives each text a second vector: passages, tables
+            and transcripts, or their `summary` where the metadata has one; of pictures the `caption`, or the
+            `page_content` in its place. Pictures without one have none. The vectors are in a collection of
+            their own, named like this one with `.text` at its end, and are deleted with it. For a collection
+            that was filled without, `rebuild_index` makes them.
         rank: How searches put pictures and passages in one order, unless they say otherwise.
-        search: Whether they go by vectors, by words, or by both; see `search_ranked`.
+        search: Whether they go by vectors, by words, by both, or by texts; see `search_ranked`.
         **chroma: Every other keyword of `langchain_chroma.Chroma`: `host`, `port`, `client`,
             `collection_configuration`, `relevance_score_fn` and so on.
 
@@ -268,7 +271,7 @@ class MultimodalChroma(SearchingChroma):
         notices by the number of rows when another program adds or deletes. Call this after another program
         has replaced rows.
 
-        With a `text_embedding`, passages that have no vector of it yet, or whose text has changed, get one.
+        With a `text_embedding`, texts that have no vector of it yet, or have changed, get one.
         """
         self._ledger.rebuild()
         self._companion.rebuild()
@@ -351,7 +354,7 @@ class MultimodalChroma(SearchingChroma):
         return written
 
     def _write(self, rows: list[Row]) -> None:
-        vectors = self._companion.embed({str(row.id): row.text for row in rows if row.side == "text"})
+        vectors = self._companion.embed({str(row.id): text_of_row(row.text, row.metadata) for row in rows})
         self._record.write(len(rows[0].vector))
         for row in rows:
             if row.picture is not None and not row.picture.has_address:

@@ -1,4 +1,4 @@
-"""What is known of rows beside the vectors all of them have: words, and second vectors of passages."""
+"""What is known of rows beside the vectors all of them have: words, and second vectors of their texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag.fusion import Chance, fused, joined
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.queries import Query
-from langchain_mmrag.ranking import FloatArray, Side, unit
+from langchain_mmrag.ranking import SIDES, FloatArray, Side, relevance, unit
 
 _TINY = 1e-9
 
@@ -23,7 +23,7 @@ class Second:
     """The words of a query as the text embedding reads them.
 
     Attributes:
-        companion: Has the vectors of passages.
+        companion: Has the vectors of texts.
         vector: The query's [d].
     """
 
@@ -31,28 +31,43 @@ class Second:
     vector: FloatArray
 
     @classmethod
-    def of(cls, companion: Companion, query: Query) -> Second | None:
-        """`None` without such an embedding, for a query without words, and where there are no passages."""
+    def of(cls, companion: Companion, query: Query, sides: Sequence[Side] = SIDES) -> Second | None:
+        """`None` without such an embedding, for a query without words, and where `sides` have no texts."""
         terms = [term for term in query.terms() if term.side == "text"]
         if not companion.is_used or not any(term.weight > 0 for term in terms):
             return None
-        if not len(companion.sample()):
+        if not any(len(companion.sample(side)) for side in sides):
             return None
         parts = [term.weight * companion.query(cast("str", term.content)) for term in terms]
         return cls(companion, unit(np.sum(parts, axis=0)))
 
     def near(self, n: int) -> list[str]:
-        """Ids of the `n` nearest passages."""
+        """Ids of the `n` nearest texts."""
         return [id_ for id_, _ in self.companion.near(self.vector.astype(np.float32), n)]
 
-    def standing(self, ids: Sequence[str]) -> FloatArray:
-        """By how many deviations each row stands out among all passages; NaN without a vector [n]."""
-        chance = self.companion.sample() @ self.vector
-        spread = max(float(chance.std()), _TINY)
+    def cosines(self, ids: Sequence[str]) -> FloatArray:
+        """Of the texts of rows with the query; NaN without a vector [n]."""
         vectors = self.companion.vectors(ids)
-        cosines = [float(vectors[id_] @ self.vector) if id_ in vectors else np.nan for id_ in ids]
-        result: FloatArray = (np.array(cosines) - chance.mean()) / spread
+        return np.array([float(vectors[id_] @ self.vector) if id_ in vectors else np.nan for id_ in ids])
+
+    def standing(self, side: Side, cosines: FloatArray) -> FloatArray:
+        """By how many deviations each row stands out among the texts of its side [n]."""
+        chance = self.companion.background(side).vectors @ self.vector
+        result: FloatArray = (cosines - chance.mean()) / max(float(chance.std()), _TINY)
         return result
+
+    def relevances(self, side: Side, cosines: FloatArray, count: int) -> FloatArray:
+        """How sure one can be of each row, from 0 to 1 [n]; see `ranking.relevance`.
+
+        Args:
+            side: Of the rows.
+            cosines: Theirs with the query [n].
+            count: Number of documents searched.
+        """
+        likeness = self.companion.background(side).likeness
+        if likeness is None:  # too few to know what chance is
+            return np.clip(cosines, 0.0, 1.0)
+        return relevance((cosines - likeness[0]) / max(likeness[1], _TINY), count)
 
 
 @dataclass(frozen=True)
@@ -93,14 +108,16 @@ class Beside:
             relevance: Theirs, from 0 to 1 [n].
             rows: Their ids and what the ledger knows of them.
         """
-        if self.second is not None and "text" in scores:
-            second = self.second.standing([id_ for id_, _ in rows["text"]])
+        if self.second is not None:
+            cosines = {side: self.second.cosines([id_ for id_, _ in rows[side]]) for side in scores}
+            second = {side: self.second.standing(side, each) for side, each in cosines.items()}
             scores, relevance = joined(scores, relevance, second)
         if self.chance is not None and self.matches:
-            words = {side: [self._match(*row) for row in rows[side]] for side in scores}
+            words = {side: [match_of(self.matches, *row) for row in rows[side]] for side in scores}
             scores, relevance = fused(scores, relevance, words, self.chance)
         return scores, relevance
 
-    def _match(self, id_: str, entry: Entry) -> KeywordMatch | None:
-        """What the words of a row say, or of the text it is a window of."""
-        return self.matches.get(id_) or self.matches.get(entry.parent or id_)
+
+def match_of(matches: Mapping[str, KeywordMatch], id_: str, entry: Entry) -> KeywordMatch | None:
+    """What the words of a row say, or of the text it is a window of."""
+    return matches.get(id_) or matches.get(entry.parent or id_)

@@ -1,9 +1,10 @@
-"""A second vector for each passage, by an embedding for text alone, in a collection beside the store's own.
+"""A second vector for each text, by an embedding for text alone, in a collection beside the store's own.
 
-It is named like the store's with `.text` at its end, and its ids are those of the passages: rows of the text
-side, windows included, whose text is not blank. A row of it is taken out before its passage is touched and
-comes back with a new vector afterwards. So whatever happens in between, a vector never stands for another
-text: it is there and right, or missing, which the numbers of rows tell.
+It is named like the store's with `.text` at its end, and its ids are those of the rows that have a text:
+passages, windows of long ones, tables or their summaries, captions of pictures. A picture without a caption
+has no vector here, rather than one of nothing. A row of it is taken out before its text is touched and comes
+back with a new vector afterwards. So whatever happens in between, a vector never stands for another text: it
+is there and right, or missing, which the numbers of rows tell.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,9 +26,9 @@ from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.ledger import Ledger
-from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages
+from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages, rows_of, text_of_row
 from langchain_mmrag.errors import StoreError
-from langchain_mmrag.ranking import unit
+from langchain_mmrag.ranking import SIDES, Side, unit
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -34,14 +37,39 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUFFIX: Final = ".text"
-_FEW: Final = 256  # passages that a search embeds by the way, as those a crash has left behind
+_FEW: Final = 256  # texts that a search embeds by the way, as those a crash has left behind
+_ENOUGH: Final = 30  # texts of a side to know from what it scores by chance
 _DIGEST: Final = "text_sha256"
 _REMEDY: Final = (
     "Give the text_embedding it was made with, or delete this collection through the client and call"
-    " rebuild_index(), which embeds every passage anew"
+    " rebuild_index(), which embeds every text anew"
 )
 
 Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TextBackground:
+    """A sample of texts, for what is scored by chance.
+
+    Attributes:
+        vectors: Unit vectors [n, d].
+    """
+
+    vectors: Vector
+
+    @cached_property
+    def likeness(self) -> tuple[float, float] | None:
+        """Mean and deviation of the cosines of two different texts; `None` for less than three."""
+        n = len(self.vectors)
+        if n < 3:  # noqa: PLR2004 - of two there is but one cosine
+            return None
+        wide = self.vectors.astype(np.float64)
+        squares = np.square(wide.T @ wide if wide.shape[1] < n else wide @ wide.T).sum()
+        pairs = n * (n - 1)
+        mean = (np.square(wide.sum(axis=0)).sum() - n) / pairs
+        variance = (squares - n) / pairs - mean**2
+        return float(mean), float(np.sqrt(max(variance, 0.0)))
 
 
 class Companion:
@@ -52,7 +80,7 @@ class Companion:
     Args:
         client: Of the store's collection.
         collection: Gives the store's collection.
-        ledger: Knows the passages.
+        ledger: Knows which rows have a text.
         embedding: Any LangChain embedding; `None` for none.
     """
 
@@ -65,7 +93,8 @@ class Companion:
         self._embedder = None if embedding is None else Embedder(embedding)
         self._lock = RLock()
         self._record = EmbeddingRecord(self._made, lambda: self._used.name, _REMEDY)
-        self._sample: tuple[object, Vector] | None = None
+        self._samples: dict[Side, tuple[object, Vector]] = {}
+        self._backgrounds: dict[Side, TextBackground] = {}
         self._never_equal: tuple[int, int] | None = None
 
     @property
@@ -86,11 +115,11 @@ class Companion:
         return _unit(vector)
 
     def near(self, query: str | Vector, k: int) -> list[tuple[str, float]]:
-        """Ids and cosines of the passages nearest to a text, or to the vector `query` made of it; best first.
+        """Ids and cosines of the texts nearest to a text, or to the vector `query` made of it; best first.
 
         Raises:
             EmbeddingMismatchError: If the vectors were made with another embedding.
-            StoreError: If many passages have no vector yet; the message says what to do.
+            StoreError: If many texts have no vector yet; the message says what to do.
         """
         self.catch_up()
         collection = self._existing()
@@ -118,14 +147,29 @@ class Companion:
                 vectors.update(zip(found["ids"], _unit(found["embeddings"]), strict=True))
         return vectors
 
-    def sample(self) -> Vector:
-        """The unit vectors [n, d] of passages in the ledger's sample; the same array until that changes."""
+    def sample(self, side: Side) -> Vector:
+        """The unit vectors [n, d] of a side in the ledger's sample; the same array until that changes."""
         self.catch_up()
-        state, ids = self._ledger.sampled_passages()
-        if self._sample is None or self._sample[0] != state:
+        state, ids = self._ledger.sampled_texts(side)
+        kept = self._samples.get(side)
+        if kept is None or kept[0] != state:
             vectors = list(self.vectors(ids).values())
-            self._sample = (state, np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32))
-        return self._sample[1]
+            kept = (state, np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32))
+            self._samples[side] = kept
+        return kept[1]
+
+    def background(self, side: Side) -> TextBackground:
+        """What the texts of a side are like; those of both where the side has too few to tell.
+
+        Captions are short and passages long, so that a query scores differently with either by chance.
+        """
+        own = self.sample(side)
+        if len(own) < _ENOUGH:
+            own = np.concatenate([each for each in map(self.sample, SIDES) if len(each)] or [own])
+        kept = self._backgrounds.get(side)
+        if kept is None or not np.array_equal(kept.vectors, own):
+            kept = self._backgrounds[side] = TextBackground(own)
+        return kept
 
     # --- keeping in step ------------------------------------------------------------------------------------
 
@@ -155,7 +199,7 @@ class Companion:
             self._put({id_: vectors[id_] for id_ in ids if id_ in vectors})
 
     def catch_up(self) -> None:
-        """Embed passages that have no vector, if they are but a few, as a crash leaves them behind.
+        """Embed texts that have no vector, if they are but a few, as a crash leaves them behind.
 
         Raises:
             StoreError: If there are more than a few.
@@ -170,15 +214,15 @@ class Companion:
             count, total = self._counts()
             if total - count > _FEW:
                 msg = (
-                    f"{total - count} of {total} passages have no vector of the text_embedding yet: call"
+                    f"{total - count} of {total} texts have no vector of the text_embedding yet: call"
                     " rebuild_index(), which embeds them, or open the store without text_embedding"
                 )
                 raise StoreError(msg)
             if count > total:
                 self._take_out_gone()
-            for ids in self._ledger.passage_ids():
+            for ids in self._ledger.text_ids():
                 known = self._digests(ids)
-                self._embed_passages([id_ for id_ in ids if id_ not in known])
+                self._embed_rows([id_ for id_ in ids if id_ not in known])
             self._never_equal = self._counts()
 
     def _is_complete(self) -> bool:
@@ -187,26 +231,27 @@ class Companion:
         return counts[0] == counts[1] or counts == self._never_equal
 
     def _counts(self) -> tuple[int, int]:
-        """How many vectors there are, and how many passages."""
+        """How many vectors there are, and how many texts."""
         collection = self._existing()
-        return (0 if collection is None else collection.count()), self._ledger.passages()
+        return (0 if collection is None else collection.count()), self._ledger.texts()
 
     def rebuild(self) -> None:
-        """Take out vectors of texts that are gone or have changed, and embed passages that have none."""
+        """Take out vectors of texts that are gone or have changed, and embed texts that have none."""
         if self._embedder is None:
             return
         with self._lock:
-            self._sample = self._never_equal = None
+            self._samples.clear()
+            self._never_equal = None
             self._check(None)
             self._take_out_gone()
-            for ids in self._ledger.passage_ids():
+            for ids in self._ledger.text_ids():
                 known, texts = self._digests(ids), self._texts(ids)
-                self._embed_passages([id_ for id_, text in texts.items() if known.get(id_) != _digest(text)])
+                self._embed_rows([id_ for id_, text in texts.items() if known.get(id_) != _digest(text)])
 
     def forget(self) -> None:
         """Delete the collection, if there is one."""
         self._record.forget()
-        self._sample = None
+        self._samples.clear()
         try:
             self._client.delete_collection(self._name)
         except NotFoundError:
@@ -254,15 +299,12 @@ class Companion:
                 ids=list(ids), embeddings=embeddings, metadatas=[{_DIGEST: vectors[id_][0]} for id_ in ids]
             )
 
-    def _embed_passages(self, ids: Sequence[str]) -> None:
+    def _embed_rows(self, ids: Sequence[str]) -> None:
         if ids:
             self._put(self.embed(self._texts(ids)))
 
     def _texts(self, ids: Sequence[str]) -> dict[str, str]:
-        main = self._main()
-        with reading(main.name):
-            found = main.get(ids=list(ids), include=["documents"])
-        return {id_: text or "" for id_, text in zip(found["ids"], found["documents"] or (), strict=True)}
+        return {id_: text_of_row(*row) for id_, row in rows_of(self._main(), list(ids)).items()}
 
     def _digests(self, ids: Sequence[str]) -> dict[str, Any]:
         """What the texts were when their vectors were made, of those that have one."""
@@ -278,8 +320,8 @@ class Companion:
         collection = self._existing()
         if collection is None:
             return
-        passages = {id_ for page in self._ledger.passage_ids() for id_ in page}
-        gone = [id_ for id_ in collection.get(include=[])["ids"] if id_ not in passages]
+        there = {id_ for page in self._ledger.text_ids() for id_ in page}
+        gone = [id_ for id_ in collection.get(include=[])["ids"] if id_ not in there]
         for page in pages(gone, PAGE):
             collection.delete(ids=list(page))
 

@@ -29,11 +29,11 @@ from langchain_mmrag._store.ledger_rows import (
     matches_of,
     numbered_after,
     pages,
-    passages_after,
     replace_rows,
     rows_of,
-    sampled_passages,
+    sampled_texts,
     state_of,
+    texts_after,
     windows_in,
     windows_of,
 )
@@ -313,22 +313,23 @@ class Ledger:
 
         return self._run(search)
 
-    def passages(self) -> int:
-        """How many rows of the text side have text that is not blank, as of the last look."""
-        return self._run(state_of).passages
+    def texts(self) -> int:
+        """How many rows have a text for a text embedding, as of the last look."""
+        return sum(self._run(state_of).texts)
 
-    def passage_ids(self) -> Iterator[list[str]]:
+    def text_ids(self) -> Iterator[list[str]]:
         """The ids of these rows, a page at a time."""
         last = -1
-        while page := self._run(passages_after, last):
+        while page := self._run(texts_after, last):
             last = page[-1][0]
             yield [id_ for _, id_ in page]
 
-    def sampled_passages(self) -> tuple[object, list[str]]:
-        """Something that differs once they have changed, and the ids of those in the text side's sample."""
+    def sampled_texts(self, side: Side) -> tuple[object, list[str]]:
+        """Something that differs once they have changed, and the ids of those in a side's sample."""
+        number = SIDES.index(side)
 
         def sampled(file: LedgerFile) -> tuple[object, list[str]]:
-            return (file, state_of(file).changes[0]), sampled_passages(file)
+            return (file, state_of(file).changes[number]), sampled_texts(file, number)
 
         return self._run(sampled)
 

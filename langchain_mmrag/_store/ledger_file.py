@@ -15,7 +15,7 @@ from langchain_mmrag.keyword import KeywordIndex
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 5
+VERSION: Final = 6
 _PATIENCE_S: Final = 60.0
 _MAPPED: Final = 2**30
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
@@ -32,13 +32,13 @@ CREATE TABLE rows (
     draw INTEGER NOT NULL,
     parent TEXT,
     worded INTEGER NOT NULL,
-    is_passage INTEGER NOT NULL  -- on the text side, with text that is not blank
+    has_text INTEGER NOT NULL  -- a passage, caption or summary that is not blank
 );
 CREATE INDEX rows_by_draw ON rows (side, draw, id);
 CREATE INDEX rows_by_parent ON rows (parent) WHERE parent IS NOT NULL;
 CREATE TABLE vectors (number INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE sides (
-    side INTEGER PRIMARY KEY, count INTEGER, worded INTEGER, passages INTEGER, changes INTEGER
+    side INTEGER PRIMARY KEY, count INTEGER, worded INTEGER, texts INTEGER, changes INTEGER
 );
 INSERT INTO sides VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0);
 CREATE TABLE pending (
@@ -49,12 +49,12 @@ CREATE TABLE pending (
 ) WITHOUT ROWID;
 CREATE TRIGGER row_added AFTER INSERT ON rows BEGIN
     UPDATE sides SET
-        count = count + 1, worded = worded + new.worded, passages = passages + new.is_passage
+        count = count + 1, worded = worded + new.worded, texts = texts + new.has_text
     WHERE side = new.side;
 END;
 CREATE TRIGGER row_removed AFTER DELETE ON rows BEGIN
     UPDATE sides SET
-        count = count - 1, worded = worded - old.worded, passages = passages - old.is_passage
+        count = count - 1, worded = worded - old.worded, texts = texts - old.has_text
     WHERE side = old.side;
     DELETE FROM vectors WHERE number = old.number;
 END;

@@ -18,7 +18,7 @@ from langchain_mmrag._store.ledger_file import LedgerFile
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.keyword import KeywordIndex, KeywordMatch, KeywordMatches, Scored, words_of
 from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side, unit
-from langchain_mmrag.types import PARENT_ID, WINDOW, modality_of
+from langchain_mmrag.types import CAPTION, PARENT_ID, SUMMARY, WINDOW, modality_of
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -53,14 +53,14 @@ class State:
     Attributes:
         counts: Numbers of rows.
         worded: Numbers of rows that have words.
-        passages: Number of rows on the text side whose text is not blank.
+        texts: Numbers of rows that have a text for a text embedding; see `text_of_row`.
         changes: How often the samples have changed.
         is_pending: Whether any row is marked as being written.
     """
 
     counts: tuple[int, int]
     worded: tuple[int, int]
-    passages: int
+    texts: tuple[int, int]
     changes: tuple[int, int]
     is_pending: bool
 
@@ -76,6 +76,18 @@ def side_of_row(metadata: Mapping[str, Any] | None) -> Side:
 def draw_of(id_: str) -> int:
     """A number from 0 to 2^63 - 1 that is as good as random, and always the same for an id."""
     return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest()) >> 1
+
+
+def text_of_row(text: str, metadata: Mapping[str, Any]) -> str:
+    """What a text embedding reads of a row, blank if there is nothing to read.
+
+    That is the caption of a picture, or the summary of a table or passage, if there is one; else the text.
+    The windows of a long text go by their own: many rows with one vector would keep others from being found.
+    """
+    if metadata.get(WINDOW) is True:
+        return text
+    told = metadata.get(CAPTION if side_of_row(metadata) == "image" else SUMMARY)
+    return told if isinstance(told, str) and not is_blank(told) else text
 
 
 def is_blank(text: str) -> bool:
@@ -120,8 +132,8 @@ def replace_rows(
         words = words_of(text, metadata) if parent is None else None
         if words is not None:
             worded.append((number, words))
-        is_passage = not side and not is_blank(text)
-        entered.append((number, id_, side, draw_of(id_), parent, words is not None, is_passage))
+        has_text = not is_blank(text_of_row(text, metadata))
+        entered.append((number, id_, side, draw_of(id_), parent, words is not None, has_text))
     run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", entered)
     index.put(worded)
     reach = tuple(map(max, before, _reach(run)))
@@ -159,10 +171,10 @@ def _reach(run: sqlite3.Connection) -> tuple[int, ...]:
 def state_of(file: LedgerFile) -> State:
     """What a ledger says of itself."""
     run = file.connection
-    sides = run.execute("SELECT count, worded, passages, changes FROM sides ORDER BY side").fetchall()
-    counts, worded, passages, changes = zip(*sides, strict=True)
+    sides = run.execute("SELECT count, worded, texts, changes FROM sides ORDER BY side").fetchall()
+    counts, worded, texts, changes = zip(*sides, strict=True)
     mark = run.execute("SELECT 1 FROM pending LIMIT 1").fetchone()
-    return State(counts, worded, passages[0], changes, mark is not None)
+    return State(counts, worded, texts, changes, mark is not None)
 
 
 def windows_of(file: LedgerFile, parents: Sequence[str]) -> list[tuple[str, str]]:
@@ -275,19 +287,19 @@ def _entries(
     return found
 
 
-# --- passages -----------------------------------------------------------------------------------------------
+# --- rows with a text ---------------------------------------------------------------------------------------
 
 
-def passages_after(file: LedgerFile, number: int) -> list[tuple[int, str]]:
-    """The next page of passages, with their numbers."""
-    query = "SELECT number, id FROM rows WHERE number > ? AND is_passage ORDER BY number LIMIT ?"
+def texts_after(file: LedgerFile, number: int) -> list[tuple[int, str]]:
+    """The next page of rows that have a text, with their numbers."""
+    query = "SELECT number, id FROM rows WHERE number > ? AND has_text ORDER BY number LIMIT ?"
     return file.connection.execute(query, (number, PAGE)).fetchall()
 
 
-def sampled_passages(file: LedgerFile) -> list[str]:
-    """The ids of those passages that are in the sample of the text side."""
-    query = "SELECT id, is_passage FROM rows WHERE side = 0 ORDER BY draw, id LIMIT ?"
-    return [id_ for id_, is_passage in file.connection.execute(query, (SAMPLE_SIZE,)) if is_passage]
+def sampled_texts(file: LedgerFile, side: int) -> list[str]:
+    """The ids of those rows with a text that are in the sample of a side."""
+    query = "SELECT id, has_text FROM rows WHERE side = ? ORDER BY draw, id LIMIT ?"
+    return [id_ for id_, has_text in file.connection.execute(query, (side, SAMPLE_SIZE)) if has_text]
 
 
 # --- matches ------------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from chromadb.errors import InvalidArgumentError
@@ -13,27 +13,25 @@ from chromadb.errors import InvalidArgumentError
 from langchain_mmrag._record import EmbeddingRecord, mismatch
 from langchain_mmrag._store.backgrounds import Backgrounds, Prior
 from langchain_mmrag._store.beside import Beside, Second
+from langchain_mmrag._store.by_text import ByText
 from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, tilted
-from langchain_mmrag._store.chroma import Hit, Where, hits, of_modality, of_side, reading, side_of, where
+from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, side_of, where
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.gather import Answer, Found, gathered, nearest_parts, tell_best_window
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
-from langchain_mmrag.fusion import Chance
+from langchain_mmrag._store.wanted import Filter, How, Wanted, wanted
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.media import MediaPolicy
-from langchain_mmrag.queries import Query, check_modality
+from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import (
     Background,
     Candidates,
-    Collapse,
     FloatArray,
     Part,
-    Rank,
     Ranker,
-    SearchMode,
     Side,
     reordered,
     unit,
@@ -43,71 +41,10 @@ from langchain_mmrag.types import CHUNK_START, Modality
 if TYPE_CHECKING:
     from chromadb import Collection
 
-Filter: TypeAlias = Mapping[str, Any]
-
 _CANDIDATES = 40  # of each side: the ten best by the scores that count are among them
-_PAGE = 1000
 _STANDS_OUT = 2.5  # standard deviations: chance hardly does
 _LARGE = 10_000
 _COUNTED_FOR_S = 1.0
-_OPTIONS = ("where_document", "ids")  # of Chroma's query, beside what is asked for here
-
-
-@dataclass(frozen=True)
-class How:
-    """The ways of a search that do not concern what is looked for.
-
-    Attributes:
-        rank: How sides are put in one order.
-        search: By vectors, by words, or both.
-        collapse: Which documents count as one.
-        threshold: Relevance below which nothing is returned.
-    """
-
-    rank: Rank
-    search: SearchMode = "vector"
-    collapse: Collapse = "parent"
-    threshold: float | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of a collection besides the query itself.
-
-    Attributes:
-        k: How many documents.
-        condition: On their metadata, as Chroma takes it.
-        options: Passed to Chroma's query.
-    """
-
-    k: int
-    condition: Where | None
-    options: Mapping[str, Any]
-
-
-def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Mapping[str, Any]) -> Wanted:  # noqa: A002
-    """What a caller's arguments ask for.
-
-    Raises:
-        TypeError: If the filter is no mapping, or there is a keyword no search takes.
-        ValueError: If `k` is not a whole number of at least 1, or nobody knows the modality.
-    """
-    if unknown := [name for name in options if name not in _OPTIONS]:
-        msg = (
-            f"this search takes no {', '.join(unknown)}: use k, filter, modality, {', '.join(_OPTIONS)},"
-            " and where documents are ranked rank, search, collapse and score_threshold"
-        )
-        raise TypeError(msg)
-    given: Any = filter
-    if not isinstance(given, Mapping | None):
-        msg = f'filter is a {type(given).__name__}: give a dict such as {{"source": "diary.md"}}, or None'
-        raise TypeError(msg)
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        msg = f"k must be a whole number of at least 1, not {k!r}"
-        raise ValueError(msg)
-    check_modality(modality)
-    passed = {name: value for name, value in options.items() if value is not None}
-    return Wanted(k, where(filter, of_modality(modality)), passed)
 
 
 class Search:
@@ -119,7 +56,7 @@ class Search:
         record: Knows whether these can be compared with the stored ones.
         policy: Gives what pictures may be opened.
         ledger: Knows the side, the vector and the words of each row.
-        companion: Knows the second vectors of passages.
+        companion: Knows the second vectors of texts.
         prior: See `Backgrounds`.
     """
 
@@ -140,6 +77,7 @@ class Search:
         self._policy = policy
         self._ledger = ledger
         self._companion = companion
+        self._by_text = ByText(collection, ledger, companion)
         self._backgrounds = Backgrounds(ledger, prior)
         self._counted: tuple[object, float] = (None, 0.0)
 
@@ -204,7 +142,9 @@ class Search:
         self, asked: Query, want: Wanted, how: How, modality: Modality | None, count: int, depth: int
     ) -> list[Found]:
         if how.search == "keyword":
-            pool = self._worded(asked, want, modality, count, depth)
+            pool = self._by_text.by_words(asked, want, modality, count, depth)
+        elif how.search == "text":
+            pool = self._by_text.by_texts(asked, want, modality, count, depth)
         elif how.rank == "raw" and how.search == "vector" and len(asked.terms()) == 1:
             pool = self._plain(asked, want, count, depth)
         else:
@@ -239,7 +179,7 @@ class Search:
         beside = self._beside(asked, want, how, searched, count, depth)
         ids = self._candidates(ranker, want, modality, count, depth)
         more = [id_ for id_ in dict.fromkeys(beside.ids(depth)) if id_ not in set(ids)]
-        rows = self._entries([*ids, *self._allowed(more, want)])
+        rows = self._entries([*ids, *self._by_text.allowed(more, want)])
         listed = {
             side: [(id_, entry) for id_, entry in rows.items() if entry.side == side] for side in searched
         }
@@ -334,9 +274,9 @@ class Search:
         chance = None
         if how.search == "hybrid" and (asked.text or "").strip():
             side = searched[0] if len(searched) == 1 else None
-            matches, chance = self._matches(asked, want, side, count, depth)
-        has_second = how.rank != "raw" and "text" in searched  # raw is the cosine of what all rows have
-        return Beside(matches, chance, Second.of(self._companion, asked) if has_second else None)
+            matches, chance = self._by_text.matches(asked, want, side, count, depth)
+        has_second = how.rank != "raw"  # raw is the cosine of what all rows have
+        return Beside(matches, chance, Second.of(self._companion, asked, searched) if has_second else None)
 
     def _unwanted(
         self,
@@ -354,59 +294,7 @@ class Search:
                 ids |= {
                     id_ for (id_, _), each in zip(listed[side], z.tolist(), strict=True) if each > _STANDS_OUT
                 }
-        return ids | self._with_unwanted_words(asked, count)
-
-    def _with_unwanted_words(self, asked: Query, count: int) -> set[str]:
-        if asked.not_text is None:
-            return set()
-        return {match.id for match in self._ledger.matches(asked.not_text, None, count=count).matches}
-
-    def _worded(
-        self, asked: Query, want: Wanted, modality: Modality | None, count: int, depth: int
-    ) -> list[Found]:
-        """By words alone."""
-        side = None if modality is None else side_of(modality)
-        if asked.not_image is not None:
-            msg = "a search by words knows no not_image: use search='hybrid' or 'vector'"
-            raise ValueError(msg)
-        matches, chance = self._matches(asked, want, side, count, depth)
-        unwanted = self._with_unwanted_words(asked, count)
-        rows = self._entries([id_ for id_ in matches if id_ not in unwanted])
-        return [
-            Found(id_, entry.parent, match.score, chance.relevance(match), stored, stored)
-            for id_, entry in rows.items()
-            for match, stored in [(matches[id_], unit(entry.vector))]
-        ]
-
-    def _matches(
-        self, asked: Query, want: Wanted, side: Side | None, count: int, depth: int
-    ) -> tuple[dict[str, KeywordMatch], Chance]:
-        """The best rows that have words of the query, by id, and what words score by chance."""
-        if not (asked.text or "").strip():
-            msg = "a search by words needs text in the query, and it has only a picture: use search='vector'"
-            raise ValueError(msg)
-        is_free = _is_free(want)
-        found = self._ledger.matches(
-            cast("str", asked.text), depth if is_free else None, side=side, count=count
-        )
-        matches = {match.id: match for match in found.matches}
-        allowed = self._allowed(list(matches), want)[:depth]
-        return {id_: matches[id_] for id_ in allowed}, Chance.of(found)
-
-    def _allowed(self, ids: Sequence[str], want: Wanted) -> list[str]:
-        """Those of the rows that meet the conditions."""
-        if _is_free(want):
-            return list(ids)
-        options = dict(want.options)
-        only = options.pop("ids", None)
-        ids = [id_ for id_ in ids if only is None or id_ in set(only)]
-        allowed: set[str] = set()
-        collection = self._collection()
-        for start in range(0, len(ids), _PAGE):
-            page = ids[start : start + _PAGE]
-            with reading(collection.name):
-                allowed |= set(collection.get(ids=page, where=want.condition, include=[], **options)["ids"])
-        return [id_ for id_ in ids if id_ in allowed]
+        return ids | self._by_text.with_unwanted_words(asked, count)
 
     # --- by distance, as Chroma has it ----------------------------------------------------------------------
 
@@ -502,7 +390,3 @@ def _asked(query: str | Query) -> Query:
         msg = f"the query is empty, {asked.text!r}: say in words what to look for, or give an image"
         raise ValueError(msg)
     return asked
-
-
-def _is_free(want: Wanted) -> bool:
-    return want.condition is None and not want.options

@@ -20,7 +20,8 @@ from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.gather import Answer
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.priors import Priors
-from langchain_mmrag._store.search import Filter, How, Search, wanted
+from langchain_mmrag._store.search import Search
+from langchain_mmrag._store.wanted import Filter, How, wanted
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import Collapse, FloatArray, Rank, SearchMode, mmr_order, unit
@@ -140,10 +141,13 @@ class SearchingChroma(Chroma):
             k: How many; fewer if there are no more.
             filter: Condition on the metadata; several keys mean all of them.
             modality: Only documents of this modality; a `Query` may also name it.
-            rank: In place of the store's own: `"calibrated"`; `"raw"` for plain cosine; `"rrf"`, which takes
-                from each side in turn (reciprocal rank fusion); or `"centered"`, which takes off the means.
+            rank: In place of the store's own, for vectors: `"calibrated"`; `"raw"` for plain cosine; `"rrf"`,
+                which takes from each side in turn (reciprocal rank fusion); or `"centered"`, which takes off
+                the means.
             search: In place of the store's own: `"vector"`; `"keyword"` for the words of passages, captions,
-                writing in pictures and file names; or `"hybrid"` for both. Words are taken as they are
+                summaries, writing in pictures and file names; `"hybrid"` for both; or `"text"` for words and
+                the vectors of the `text_embedding`, as text retrieval goes: pictures are found by their
+                captions alone, and without a `text_embedding` it is `"keyword"`. Words are taken as they are
                 written, without accents; `light*` finds words that begin so, `"in quotes"` a phrase.
             collapse: `"parent"` returns one document for the parts of one parent; `"near-duplicate"` also one
                 for pictures or passages that are nearly the same, with the ids of the others in its
@@ -156,7 +160,8 @@ class SearchingChroma(Chroma):
             Documents with scores; higher is better. Calibrated scores say by how many standard deviations a
             document beats what the query scores by chance in its modality, so they compare across modalities:
             relevant documents tend to have 3 to 5, and so do those of `"hybrid"`. By vectors, raw ones are
-            cosines, those of `"rrf"` sums of 1 / (60 + place); those of `"keyword"` are BM25. A long
+            cosines, those of `"rrf"` sums of 1 / (60 + place); those of `"keyword"` are BM25. Those of
+            `"text"` say by how many deviations a text beats the texts of its modality. A long
             text comes whole; its metadata `chunk` and `chunk_start` say which part of it was found.
 
         Raises:

@@ -15,8 +15,8 @@ Side: TypeAlias = Literal["text", "image"]
 Rank: TypeAlias = Literal["calibrated", "raw", "rrf", "centered"]
 """How documents of both sides are put in one order."""
 
-SearchMode: TypeAlias = Literal["vector", "hybrid", "keyword"]
-"""Whether documents are found by their vectors, by their words, or by both."""
+SearchMode: TypeAlias = Literal["vector", "hybrid", "keyword", "text"]
+"""Whether documents are found by their vectors, by their words, by both, or by their texts alone."""
 
 Collapse: TypeAlias = Literal["parent", "near-duplicate", "none"]
 """Which documents count as one: parts of one parent, also copies of one picture or passage, or none."""

@@ -58,10 +58,10 @@ def assert_in_step(store, words):
     """There is a vector for each passage, and it is its text's."""
     rows = store._collection.get(include=["documents", "metadatas"])
     texts = {
-        id_: text
+        id_: ledger_rows.text_of_row(text, metadata or {})
         for id_, text, metadata in zip(rows["ids"], rows["documents"], rows["metadatas"], strict=True)
-        if text.strip() and ledger_rows.side_of_row(metadata) == "text"
     }
+    texts = {id_: text for id_, text in texts.items() if text.strip()}
     vectors = store._companion.vectors([*rows["ids"], "nobody"])
     assert set(vectors) == set(texts)
     assert store._companion._existing() is None or store._companion._existing().count() == len(texts)
@@ -79,9 +79,9 @@ def both(open_store, counting_embeddings, words):
     return open_store(counting_embeddings, text_embedding=words)
 
 
-def test_passages_get_a_second_vector_and_pictures_and_blanks_do_not(both, words, sample_images):
+def test_passages_get_a_second_vector_and_bare_pictures_and_blanks_do_not(both, words, sample_images):
     both.add_texts(["a red boat", "a blue sea", " "], ids=["a", "b", "blank"])
-    both.add_images([sample_images["red"]], captions=["a red square"], ids=["p"])
+    both.add_images([sample_images["red"]], ids=["p"])
     assert words.embedded == ["a red boat", "a blue sea"]
     assert_in_step(both, words)
     found = both._companion.near("red boat", 5)
@@ -106,20 +106,20 @@ def test_every_way_to_write_keeps_them_in_step(both, words):
     assert {id_ for id_, _ in both._companion.near("one", 9)} == {"b", "c"}
     both.delete()
     assert both._companion.near("one", 9) == []
-    assert both._companion.sample().shape[0] == 0
+    assert both._companion.sample("text").shape[0] == 0
 
 
 def test_the_sample_is_that_of_the_ledger_and_kept_until_it_changes(both, words, monkeypatch):
     monkeypatch.setattr(ledger_rows, "SAMPLE_SIZE", 5)
     both.add_texts([f"word{n} text" for n in range(20)] + [" "], ids=[f"r{n}" for n in range(20)] + ["blank"])
     ids = both._ledger.statistics()["text"].ids
-    sample = both._companion.sample()
+    sample = both._companion.sample("text")
     texts = [document.page_content for document in both.get_by_ids([id_ for id_ in ids if id_ != "blank"])]
     expected = {tuple(np.round(unit(words.embed_query(text)), 5)) for text in texts}
     assert {tuple(np.round(row, 5).tolist()) for row in sample.astype(float)} == expected
-    assert both._companion.sample() is sample
+    assert both._companion.sample("text") is sample
     both.add_texts(["other"], ids=[ids[0] if ids[0] != "blank" else ids[1]])
-    assert both._companion.sample() is not sample
+    assert both._companion.sample("text") is not sample
 
 
 def test_another_embedding_is_refused_before_anything_is_written(tmp_path, words):
@@ -152,7 +152,7 @@ def test_a_collection_filled_without_says_what_to_do_and_does_it_when_told(tmp_p
     open_at(tmp_path).add_texts([f"text {n}" for n in range(6)])
     monkeypatch.setattr(companion_module, "_FEW", 5)
     store = open_at(tmp_path, words)
-    with pytest.raises(StoreError, match=r"6 of 6 passages.*rebuild_index"):
+    with pytest.raises(StoreError, match=r"6 of 6 texts.*rebuild_index"):
         store._companion.near("text", 3)
     assert words.embedded == []
     store.rebuild_index()

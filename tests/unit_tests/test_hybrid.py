@@ -158,12 +158,20 @@ def test_of_two_answers_the_better_one_is_the_first():
 
 
 def test_two_vectors_count_alike_and_a_missing_one_not_at_all():
-    second = np.array([-3.0, np.nan, 3.0, 2.9])
-    scores, relevance = joined(SCORES, RELEVANCE, second)
+    passages, none = np.array([-3.0, np.nan, 3.0, 2.9]), np.full(2, np.nan)
+    scores, relevance = joined(SCORES, RELEVANCE, {"text": passages, "image": none})
     # (3 - 3) / √2 = 0, 2, (1 + 3) / √2 = 2.83, (0 + 2.9) / √2 = 2.05
     assert 2.9 / sqrt(2) > 2
     assert plain(scores) == {"text": [0, 1, 3, 2], "image": [2.5, 0.5]}
     assert plain(relevance) == {"text": [0.1, 0.2, 0.9, 0.6], "image": [0.8, 0.15]}
+
+
+def test_a_caption_moves_its_picture_among_pictures_and_no_passage():
+    captions = np.array([np.nan, 4.0])
+    scores, relevance = joined(SCORES, RELEVANCE, {"text": np.full(4, np.nan), "image": captions})
+    # 2.5 without a caption, (0.5 + 4) / √2 = 3.18 with one
+    assert plain(scores) == {"text": [3, 2, 1, 0], "image": [0.5, 2.5]}
+    assert plain(relevance) == {"text": plain(RELEVANCE)["text"], "image": [0.15, 0.8]}
 
 
 # --- papers with numbers, names and pictures ----------------------------------------------------------------
