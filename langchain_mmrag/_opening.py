@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,7 @@ def open_collection(
     *,
     model: ModelName | None = None,
     create: bool = False,
+    load: Callable[[ModelName], OpenCLIPEmbeddings] = ModelName.load,
 ) -> MultimodalChroma:
     """Open a collection with the model named, else the one it was made with, else (a new one) ViT-B-32.
 
@@ -50,6 +52,7 @@ def open_collection(
         collection: Name of the collection in it.
         model: Model to open it with.
         create: Whether to make the collection where there is none.
+        load: How to load a model; several collections can share one that way.
 
     Raises:
         StoreError: If there is no such collection and `create` is not set, or it does not say which model
@@ -64,7 +67,7 @@ def open_collection(
     if chosen is None:
         msg = f"collection {collection!r} in {folder} does not say which model made it: name it with --model"
         raise StoreError(msg)
-    embeddings = chosen.load()
+    embeddings = load(chosen)
     if metadata is None:
         embeddings.embed_query("a picture")  # a model that cannot be had shows before a folder is made
     from langchain_mmrag.vectorstores import MultimodalChroma
@@ -98,6 +101,19 @@ def collection_metadata(folder: Path, collection: str) -> dict[str, Any] | None:
     except NotFoundError:
         return None
     return dict(found.metadata or {})
+
+
+def collection_names(folder: Path) -> list[str]:
+    """The collections in a folder, but for those that go with another one. Makes nothing."""
+    if not (folder / _STORE_FILE).is_file():
+        return []
+    import chromadb
+
+    from langchain_mmrag._store.companion import SUFFIX
+
+    listed = chromadb.PersistentClient(path=str(folder.absolute())).list_collections()
+    names = {each.name for each in listed}
+    return sorted(name for name in names if name.removesuffix(SUFFIX) not in names - {name})
 
 
 def recorded_model(metadata: dict[str, Any]) -> ModelName | None:

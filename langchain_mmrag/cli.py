@@ -23,6 +23,7 @@ from langchain_mmrag._opening import (
     remember_model,
 )
 from langchain_mmrag._options import Checkpoint, Collection, Json, Model, Store, named_model
+from langchain_mmrag._serving import serve_mcp
 from langchain_mmrag.errors import LoadError, MMRAGError, ModelUnavailableError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ def classify(
 
 
 app.command(name="eval")(evaluate)
+app.command(name="serve-mcp")(serve_mcp)
 
 
 def _chat_model(name: str) -> BaseChatModel:

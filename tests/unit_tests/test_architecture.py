@@ -24,13 +24,24 @@ LAYERS = [
         "_pieces",
         "text_splitters",
     },
-    {"prompts", "citations", "zero_shot", "_record", "_store", "vectorstores"},
+    {
+        "prompts",
+        "citing",
+        "_evidence",
+        "_pictures",
+        "_fitting",
+        "citations",
+        "zero_shot",
+        "_record",
+        "_store",
+        "vectorstores",
+    },
     {"reranking", "few_shot", "chat_models"},
     {"retrievers"},
     {"chains", "tools", "middleware"},
-    {"mcp"},
+    {"mcp", "_mcp"},
     {"display", "indexing", "training", "evaluation"},
-    {"demo", "cli", "__main__", "_asking", "_console", "_evaluating", "_opening", "_options"},
+    {"demo", "cli", "__main__", "_asking", "_console", "_evaluating", "_opening", "_options", "_serving"},
 ]
 """A module may import from its own layer and from those above it."""
 
