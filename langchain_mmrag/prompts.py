@@ -1,26 +1,28 @@
 """Documents in, what a chat model reads out: numbered content blocks, citations, quotes.
 
+    documents ─► labels, text ─► pictures ─► what fits ─► content blocks ─► HumanMessage
+                 _evidence       _pictures   _fitting     documents_to_…    evidence_message
+
 Everything retrieved is data somebody else wrote. Labels are made of one clean line, longer text stands
 between tags it cannot close, and `SYSTEM_PROMPT` tells the model to obey none of it.
 """
 
 from __future__ import annotations
 
-import logging
-import re
 import textwrap
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
-from urllib.parse import unquote
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 
+from langchain_mmrag._evidence import Evidence, caption_of
+from langchain_mmrag._fitting import Fitting
+from langchain_mmrag._pictures import open_pictures
 from langchain_mmrag.budget import DEFAULT_BUDGET, PromptBudget
-from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, prompt_image
+from langchain_mmrag.citing import cite, cite_link, kind_of
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, PromptPicture, prompt_picture
 from langchain_mmrag.queries import Query
 from langchain_mmrag.quotes import (
     PASSAGE_CHARS,
@@ -30,23 +32,27 @@ from langchain_mmrag.quotes import (
     found_span,
     sentences_of,
 )
-from langchain_mmrag.types import (
-    CAPTION,
-    END_S,
-    HEIGHT,
-    MIME_TYPE,
-    OCR_TEXT,
-    PAGE,
-    SOURCE,
-    START_S,
-    WIDTH,
-    ImageInput,
-    Modality,
-    image_source,
-    modality_of,
-)
+from langchain_mmrag.types import OCR_TEXT, ImageInput
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "NOTHING_FOUND",
+    "NO_MODEL_HINT",
+    "SYSTEM_PROMPT",
+    "FormatDocuments",
+    "cite",
+    "cite_link",
+    "documents_to_content_blocks",
+    "documents_to_text",
+    "evidence_message",
+    "image_block",
+    "kind_of",
+    "question_picture_blocks",
+    "quote_evidence",
+    "text_if_no_pictures",
+]
+
+FormatDocuments: TypeAlias = Callable[[Sequence[Document]], str | list[dict[str, Any]]]
+"""A layout of your own: the documents in rank order to one text, or to standard content blocks."""
 
 SYSTEM_PROMPT = """\
 You answer questions from evidence: passages, tables and pictures found by searching the user's collection.
@@ -66,16 +72,8 @@ No chat model is plugged in, so this only quotes what was found. For a written a
 create_rag_chain(retriever, llm), for instance llm=init_chat_model("openai:<model>"), or on the command
 line: mmrag ask --llm openai:<model>, or --llm ollama:<model> for a local one."""
 
-_TAGS: dict[Modality, str] = {
-    "text": "passage",
-    "table": "table",
-    "video": "transcript",
-    "audio": "transcript",
-    "image": "caption",
-}
-_TAG_OPENING = re.compile(r"<(?=[^\w<>]*(?:passage|table|transcript|caption|ocr_text))", re.IGNORECASE)
-_LABEL_CHARS = 160
-_URL = re.compile(r"https?://(?:[^/?#]*@)?([^?#]*)", re.IGNORECASE)
+_HEADING = "Evidence found in the collection, best first:"
+_QUESTION_PICTURE = "Picture supplied by the user, part of the question"
 
 
 def documents_to_content_blocks(
@@ -85,49 +83,49 @@ def documents_to_content_blocks(
     budget: PromptBudget = DEFAULT_BUDGET,
     passage_chars: int = PASSAGE_CHARS,
     media_policy: MediaPolicy = DEFAULT_POLICY,
+    names: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Turn retrieved documents into LangChain's standard content blocks, best first, numbered from 1.
 
-    A passage is one text block: its label, then its text between tags. A picture is a text block with its
-    label (and caption, and words read in it), followed by an image block in JPEG, PNG, GIF or WebP.
-    The number of a document never changes: a picture that is not shown keeps its label, with the reason.
+    A passage, a table and a transcript are one text block: the label, then the text between tags. A picture
+    is a text block with its label (and caption, and words read in it), followed by an image block in JPEG,
+    PNG, GIF or WebP; a video hit likewise, followed by up to three key frames: those that `thumbnail` in its
+    metadata names (a path or a list of them), else some taken from the film, if PyAV is installed.
+    A picture that comes twice is sent once.
+
+    The number of a document never changes: what is not shown keeps its label, with the reason. To keep to the
+    budget, pictures shrink first (to 256 pixels at the least); then pictures are left out, and texts
+    shortened or left out, from the lowest rank up; a line at the end says what.
     Equal documents give equal blocks (no random ids), so that caches of model answers hit.
 
     Args:
         documents: In rank order, the best first.
         images: Whether to show pictures. If not, captions and file facts stand for them.
-        budget: What the evidence may take; the lowest ranked is left out first.
+        budget: What the evidence may take.
         passage_chars: A text longer than this is shown by the part that was found, in whole sentences up to
             three quarters of it, between marks `[…]` (see `quotes.excerpt_of`).
         media_policy: What may be opened. A picture that cannot be opened becomes a line saying so.
+        names: What stands in the brackets in place of the numbers, one for each document.
 
     Raises:
-        ValueError: If `passage_chars` is negative.
+        ValueError: If `passage_chars` is negative, `names` are more or fewer than the documents, or the
+            labels alone take more than `budget` allows.
     """
-    if passage_chars < 0:
-        msg = f"passage_chars is {passage_chars}: use 0 or more"
-        raise ValueError(msg)
-    blocks: list[dict[str, Any]] = []
-    shown = 0
-    for number, document in enumerate(documents, 1):
-        if kind_of(document) != "image":
-            blocks.append(_text_block(_passage(number, document, passage_chars)))
-            continue
-        picture, why_not = None, "this model is given captions instead of pictures"
-        if images and shown == budget.max_images:
-            why_not = f"only the {budget.max_images} highest-ranked pictures are shown"
-        elif images:
-            picture, why_not = _open_picture(number, document, budget.max_side, media_policy)
-        blocks.append(_text_block(_picture_text(number, document, why_not)))
-        if picture is not None:
-            blocks.append(picture)
-            shown += 1
-    return blocks
+    evidence = _evidence_of(documents, passage_chars, names)
+    open_pictures(evidence, images=images, budget=budget, media_policy=media_policy)
+    fitting = Fitting(evidence, budget)
+    fitting.fit()
+    return _blocks(fitting)
 
 
-def documents_to_text(documents: Sequence[Document], *, passage_chars: int = PASSAGE_CHARS) -> str:
+def documents_to_text(
+    documents: Sequence[Document],
+    *,
+    passage_chars: int = PASSAGE_CHARS,
+    budget: PromptBudget = DEFAULT_BUDGET,
+) -> str:
     """The same evidence as one string, for templates and models that take text only."""
-    blocks = documents_to_content_blocks(documents, images=False, passage_chars=passage_chars)
+    blocks = documents_to_content_blocks(documents, images=False, budget=budget, passage_chars=passage_chars)
     return "\n\n".join(block["text"] for block in blocks)
 
 
@@ -138,28 +136,46 @@ def evidence_message(
     images: bool = True,
     budget: PromptBudget = DEFAULT_BUDGET,
     media_policy: MediaPolicy = DEFAULT_POLICY,
+    format_documents: FormatDocuments | None = None,
 ) -> HumanMessage:
     """The message a chat model answers from: the evidence, and the picture the user asked with.
+
+    The user's own picture has the first claim on the budget, stands last under a label of its own, and is
+    not sent a second time if the search found the same one.
 
     Args:
         query: What was asked.
         documents: In rank order, the best first.
         images: Whether to show pictures, the user's own included.
-        budget: What the evidence may take.
+        budget: What the message may take.
         media_policy: What may be opened.
+        format_documents: Replaces the layout of the evidence. What it gives is sent as it is, with neither
+            heading nor budget; the user's own picture follows it as ever.
 
     Raises:
         LoadError: If the user's own picture cannot be opened.
+        ValueError: If the labels and the user's own picture alone take more than `budget` allows.
+        TypeError: If `format_documents` gives neither a text nor content blocks.
     """
-    blocks = [
-        _text_block("Evidence found in the collection, best first:"),
-        *documents_to_content_blocks(documents, images=images, budget=budget, media_policy=media_policy),
-    ]
+    question = None
+    if query.image is not None and images:
+        question = prompt_picture(query.image, media_policy, max_side=budget.max_side)
+    after: list[dict[str, Any]] = []
     if query.not_text is not None:
-        blocks.append(_text_block(f"The user asked to leave out: {query.not_text}"))
+        after.append(_text_block(f"The user asked to leave out: {query.not_text}"))
+    if format_documents is not None:
+        blocks = _own_layout(format_documents(documents))
+    else:
+        framing = "\n".join([_HEADING, _QUESTION_PICTURE, *(block["text"] for block in after)])
+        evidence = _evidence_of(documents, PASSAGE_CHARS)
+        open_pictures(evidence, images=images, budget=budget, media_policy=media_policy, question=question)
+        fitting = Fitting(evidence, budget, question=question, framing=framing)
+        fitting.fit()
+        question = fitting.question
+        blocks = [_text_block(_HEADING), *_blocks(fitting)]
     if query.image is not None:
-        blocks += question_picture_blocks(query.image, images=images, media_policy=media_policy)
-    return HumanMessage(content=text_if_no_pictures(blocks))
+        after += _question_blocks(question)
+    return HumanMessage(content=text_if_no_pictures([*blocks, *after]))
 
 
 def question_picture_blocks(
@@ -174,10 +190,7 @@ def question_picture_blocks(
     Raises:
         LoadError: If the picture cannot be opened. It is the user's own input, so this is not passed over.
     """
-    label = "Picture supplied by the user, part of the question"
-    if not images:
-        return [_text_block(f"{label} (not shown: this model is given captions instead of pictures)")]
-    return [_text_block(f"{label}:"), image_block(image, max_side=max_side, media_policy=media_policy)]
+    return _question_blocks(prompt_picture(image, media_policy, max_side=max_side) if images else None)
 
 
 def image_block(
@@ -188,8 +201,7 @@ def image_block(
     Raises:
         LoadError: If the picture cannot be opened under `media_policy`.
     """
-    data, mime_type = prompt_image(source, media_policy, max_side=max_side)
-    return {"type": "image", "base64": b64encode(data).decode("ascii"), "mime_type": mime_type}
+    return _image_block(prompt_picture(source, media_policy, max_side=max_side))
 
 
 def text_if_no_pictures(blocks: Sequence[dict[str, Any]]) -> str | list[str | dict[str, Any]]:
@@ -197,51 +209,6 @@ def text_if_no_pictures(blocks: Sequence[dict[str, Any]]) -> str | list[str | di
     if all(block.get("type") == "text" for block in blocks):
         return "\n\n".join(block["text"] for block in blocks)
     return [*blocks]
-
-
-def kind_of(document: Document) -> Modality:
-    """The modality of a document, text if another store calls it by a name unknown here."""
-    try:
-        return modality_of(document.metadata)
-    except ValueError:
-        return "text"
-
-
-def cite(document: Document) -> str:
-    """Where a document is from, for people: `notes.md, p. 3`, `clip.mp4 0:12-0:15`, `prices.csv, row 7`.
-
-    A relative source is shown as it stands; of an absolute path only the file's name, since the rest says
-    more about the machine than about the evidence; a URL without its query.
-    """
-    metadata = document.metadata
-    label = _source_name(metadata) or f"{kind_of(document)} without a source"
-    if span := _time_span(metadata.get("start_s"), metadata.get("end_s")):
-        label += f" {span}"
-    page = metadata.get("page_label", metadata.get("page"))
-    if page is not None:
-        label += f", p. {page}"
-    if metadata.get("row") is not None:
-        label += f", row {metadata['row']}"
-    return _one_line(label)
-
-
-def cite_link(document: Document) -> str | None:
-    """An address that opens a document where it was found: a file or web page, at its page or second.
-
-    `None` for a source that is no address and no absolute path: nobody knows what it is relative to.
-    """
-    metadata = document.metadata
-    source = next((str(metadata[key]) for key in (SOURCE, "path", "uri") if metadata.get(key)), "")
-    if PurePosixPath(source).is_absolute() or PureWindowsPath(source).drive:
-        source = Path(source).as_uri()
-    if not source.lower().startswith(("http://", "https://", "file://")):
-        return None
-    times = [metadata.get(START_S), metadata.get(END_S)]
-    seconds = ",".join(f"{time:g}" for time in times if isinstance(time, int | float))
-    fragment = (
-        f"t={seconds}" if seconds else f"page={metadata[PAGE]}" if metadata.get(PAGE) is not None else ""
-    )
-    return f"{source.partition('#')[0]}#{fragment}" if fragment else source
 
 
 def quote_evidence(question: str, documents: Sequence[Document]) -> str:
@@ -265,110 +232,59 @@ def quote_evidence(question: str, documents: Sequence[Document]) -> str:
     if not quotes:
         openings = ((number, sentences_of(_opening(found))) for number, found in enumerate(documents, 1))
         quotes = [f"- “{sentences[0]}” [{number}]" for number, sentences in openings if sentences][:1]
-    sources = [f"[{number}] {cite(document)}" for number, document in enumerate(documents, 1)]
+    numbers: dict[str, list[str]] = {}
+    for number, document in enumerate(documents, 1):
+        numbers.setdefault(cite(document), []).append(f"[{number}]")
+    sources = [f"{' '.join(found)} {source}" for source, found in numbers.items()]
     return "\n".join(["Found in the collection:", *quotes, "", "Sources:", *sources, "", NO_MODEL_HINT])
 
 
-# --- labels and quoted text ------------------------------------------------------------------------------
+def _evidence_of(
+    documents: Sequence[Document], passage_chars: int, names: Sequence[str] | None = None
+) -> list[Evidence]:
+    if passage_chars < 0:
+        msg = f"passage_chars is {passage_chars}: use 0 or more"
+        raise ValueError(msg)
+    if names is not None and len(names) != len(documents):
+        msg = f"{len(names)} names for {len(documents)} documents: give one for each"
+        raise ValueError(msg)
+    return [
+        Evidence(number, document, passage_chars, name=None if names is None else names[number - 1])
+        for number, document in enumerate(documents, 1)
+    ]
+
+
+def _blocks(fitting: Fitting) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    for part in fitting.evidence:
+        blocks.append(_text_block(part.text))
+        blocks += [_image_block(fitting.picture(picture)) for picture in part.pictures]
+    return [*blocks, _text_block(fitting.summary)] if fitting.summary else blocks
+
+
+def _own_layout(given: object) -> list[dict[str, Any]]:
+    if isinstance(given, str):
+        return [_text_block(given)]
+    if isinstance(given, list) and all(isinstance(block, dict) and "type" in block for block in given):
+        return given
+    msg = f"format_documents gave a {type(given).__name__}: return a str, or a list of content blocks"
+    raise TypeError(msg)
+
+
+def _question_blocks(picture: PromptPicture | None) -> list[dict[str, Any]]:
+    if picture is None:
+        reason = "not shown: this model is given captions instead of pictures"
+        return [_text_block(f"{_QUESTION_PICTURE} ({reason})")]
+    return [_text_block(f"{_QUESTION_PICTURE}:"), _image_block(picture)]
+
+
+def _image_block(picture: PromptPicture) -> dict[str, Any]:
+    data = b64encode(picture.data).decode("ascii")
+    return {"type": "image", "base64": data, "mime_type": picture.mime_type}
 
 
 def _text_block(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
-
-
-def _one_line(text: str) -> str:
-    """Text as part of a label: one printable line, no tags, shortened in the middle (the ends tell most)."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if len(line) > _LABEL_CHARS:
-        half = _LABEL_CHARS // 2
-        line = f"{line[:half]}…{line[-half:]}"
-    return _TAG_OPENING.sub("&lt;", line)
-
-
-def _source_name(metadata: Mapping[str, Any]) -> str:
-    source = next((str(metadata[key]) for key in (SOURCE, "path", "uri", "title") if metadata.get(key)), "")
-    if source.startswith("data:"):
-        return describe_source(source)
-    if url := _URL.match(source):
-        return unquote(url[1])
-    if source.startswith("file://"):
-        source = unquote(source.removeprefix("file://"))
-    if PurePosixPath(source).is_absolute():
-        return PurePosixPath(source).name
-    return PureWindowsPath(source).name if PureWindowsPath(source).drive else source
-
-
-def _time_span(start: object, end: object) -> str:
-    return "-".join(_clock(value) for value in (start, end) if isinstance(value, int | float))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _quoted(number: int, tag: str, text: str) -> str:
-    """Text between tags that it cannot close or forge."""
-    return f'<{tag} n="{number}">\n{_TAG_OPENING.sub("&lt;", text.strip())}\n</{tag}>'
-
-
-def _passage(number: int, document: Document, longest: int) -> str:
-    kind = kind_of(document)
-    label = f"[{number}] {kind} · {cite(document)}"
-    if not document.page_content.strip():
-        return f"{label} · no text"
-    return f"{label}\n{_quoted(number, _TAGS[kind], excerpt_of(document, longest).marked)}"
-
-
-def _picture_text(number: int, document: Document, why_not: str) -> str:
-    """Label, caption and words of a picture; `why_not` (if not empty) says why it is not shown."""
-    label = f"[{number}] image · {cite(document)} · retrieved, not supplied by the user"
-    if why_not:
-        facts = _file_facts(document.metadata)
-        label += f" · not shown: {why_not}" + (f" · {facts}" if facts else "")
-    lines = [label]
-    if caption := _caption(document):
-        lines.append(_quoted(number, _TAGS["image"], caption))
-    if words := str(document.metadata.get(OCR_TEXT) or "").strip():
-        lines.append(_quoted(number, OCR_TEXT, words))
-    return "\n".join(lines)
-
-
-def _caption(document: Document) -> str:
-    return (document.page_content or str(document.metadata.get(CAPTION) or "")).strip()
-
-
-def _file_facts(metadata: Mapping[str, Any]) -> str:
-    facts = [_one_line(str(metadata[MIME_TYPE]))] if metadata.get(MIME_TYPE) else []
-    if metadata.get(WIDTH) and metadata.get(HEIGHT):
-        facts.append(_one_line(f"{metadata[WIDTH]} x {metadata[HEIGHT]} pixels"))
-    return ", ".join(facts)
-
-
-def _open_picture(
-    number: int, document: Document, max_side: int, media_policy: MediaPolicy
-) -> tuple[dict[str, Any] | None, str]:
-    """The image block, or none and why: one lost file must not cost the whole answer."""
-    source = image_source(document.metadata)
-    if source is None:
-        return None, "its file is not recorded"
-    try:
-        return image_block(source, max_side=max_side, media_policy=media_policy), ""
-    except LoadError as error:
-        logger.warning("picture [%d] is left out of the prompt: %s", number, error)
-        return None, _reason(error)
-
-
-def _reason(error: LoadError) -> str:
-    """For the prompt: the error's own message names whole paths, which are no business of a model's host."""
-    if isinstance(error, UnsafeSourceError):
-        return "the media policy forbids opening it"
-    if isinstance(error, CorruptMediaError):
-        return "its file is damaged"
-    if isinstance(error, UnsupportedFormatError):
-        return "its file is of a format that cannot be shown"
-    return "its file can no longer be opened"
 
 
 def _quotable(document: Document) -> str:
@@ -388,7 +304,7 @@ def _opening(document: Document) -> str:
 
 def _picture_quote(number: int, document: Document, words: Sequence[str]) -> str:
     line = f"- Picture: {cite(document)}"
-    if caption := textwrap.shorten(_caption(document), QUOTE_CHARS, placeholder="…"):
+    if caption := textwrap.shorten(caption_of(document), QUOTE_CHARS, placeholder="…"):
         line += f", “{caption}”"
     if words:
         line += f", which reads “{' … '.join(words)}”"

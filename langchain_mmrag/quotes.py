@@ -24,6 +24,7 @@ PASSAGE_CHARS = 2000
 
 _CUT_MARK = "[…]"
 _QUOTES_PER_PASSAGE = 2
+_LOOK_BACK = 1000  # characters in which a good place for a cut is looked for
 _UNIT_START = re.compile(r"$|[>#|]|[-*+•]\s|\d{1,2}[.)]\s")
 _LIST_MARK = re.compile(r"^(?:(?:[-*+•>]|#+|\d{1,2}[.)])\s+)+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])")  # noqa: RUF001 (full-width marks end sentences)
@@ -68,6 +69,22 @@ def excerpt_of(document: Document, longest: int = PASSAGE_CHARS) -> Excerpt:
         return Excerpt(text)
     start, end = _widened(text, *span, max(longest * 3 // 4, span[1] - span[0]))
     return Excerpt(text[start:end], bool(text[:start].strip()), bool(text[end:].strip()))
+
+
+def shortened(document: Document, longest: int) -> Excerpt:
+    """What to show of a document in `longest` characters at most: what was found, else its start.
+
+    Cut at the end of a sentence if one lies near enough, else of a word.
+    """
+    excerpt = excerpt_of(document, longest)
+    text = excerpt.text
+    if len(text) <= longest:
+        return excerpt
+    low = max(longest // 2, longest - _LOOK_BACK)
+    # the last piece may be a part of a word
+    ends = [(low + piece.end, piece.after) for piece in pieces(text[low:longest])][:-1]
+    end = _outermost(ends[::-1], longest)
+    return Excerpt(text[:end].rstrip(), excerpt.cut_before, cut_after=True)
 
 
 def found_span(document: Document) -> tuple[int, int] | None:

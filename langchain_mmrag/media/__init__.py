@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from langchain_mmrag.media.decode import ImageFacts, image_facts, open_image
 from langchain_mmrag.media.describe import describe_source, is_url
-from langchain_mmrag.media.encode import encode_image, prompt_image
+from langchain_mmrag.media.encode import PromptPicture, encode_image, prompt_image, prompt_picture
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.sources import read_media
 
@@ -20,11 +20,13 @@ __all__ = [
     "DEFAULT_POLICY",
     "ImageFacts",
     "MediaPolicy",
+    "PromptPicture",
     "describe_source",
     "encode_image",
     "image_facts",
     "is_url",
     "open_image",
     "prompt_image",
+    "prompt_picture",
     "read_media",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image
@@ -24,7 +25,35 @@ _LEAST_BYTES = 1024  # a JPEG of one pixel takes some 600
 _PROMPT_FORMATS = {JPEG, PNG, GIF, WEBP}
 _PLAIN_MODES = {"1", "L", "P", "RGB"}
 
-_NO_LIMIT = MediaPolicy(max_pixels=2**62)  # what the caller holds in memory already
+_NO_LIMIT = MediaPolicy(max_pixels=2**62, max_bytes=2**62)  # what the caller holds in memory already
+
+
+@dataclass(frozen=True)
+class PromptPicture:
+    """A picture as it goes to a chat model.
+
+    Attributes:
+        data: JPEG, PNG, GIF or WebP.
+        mime_type: Which of them.
+        width: Pixels across.
+        height: Pixels down.
+    """
+
+    data: bytes
+    mime_type: str
+    width: int
+    height: int
+
+    @property
+    def sent_bytes(self) -> int:
+        """What it takes as base64."""
+        return -(-len(self.data) // 3) * 4
+
+    def shrunk(self, max_side: int) -> PromptPicture:
+        """The picture with a longer side of `max_side` pixels at most, its aspect kept."""
+        if max(self.width, self.height) <= max_side:
+            return self
+        return prompt_picture(self.data, _NO_LIMIT, max_side=max_side)
 
 
 def encode_image(
@@ -43,16 +72,17 @@ def encode_image(
     Raises:
         ValueError: If `max_side` or `max_bytes` leaves no room for a picture.
     """
-    return _encode(open_image(image, _NO_LIMIT), max_side, max_bytes)
+    picture = _encode(open_image(image, _NO_LIMIT), max_side, max_bytes)
+    return picture.data, picture.mime_type
 
 
-def _encode(image: Image.Image, max_side: int, max_bytes: int) -> tuple[bytes, str]:
+def _encode(image: Image.Image, max_side: int, max_bytes: int) -> PromptPicture:
     _check_limits(max_side, max_bytes)
     while True:
         image = _shrink(image, min(max_side, _JPEG_SIDE))
         for encoded, mime_type in _encodings(image):
             if len(encoded) <= max_bytes:
-                return encoded, mime_type
+                return PromptPicture(encoded, mime_type, *image.size)
         max_side = max(image.size) // 2
 
 
@@ -74,6 +104,18 @@ def prompt_image(
         LoadError: As `open_image`.
         ValueError: As `encode_image`.
     """
+    picture = prompt_picture(source, policy, max_side=max_side, max_bytes=max_bytes)
+    return picture.data, picture.mime_type
+
+
+def prompt_picture(
+    source: ImageInput,
+    policy: MediaPolicy = DEFAULT_POLICY,
+    *,
+    max_side: int = 1024,
+    max_bytes: int = 3_500_000,
+) -> PromptPicture:
+    """What `prompt_image` gives, with the size it has in pixels."""
     if isinstance(source, Image.Image):
         return _encode(open_image(source, policy), max_side, max_bytes)
     _check_limits(max_side, max_bytes)
@@ -83,7 +125,7 @@ def prompt_image(
     if max(decoded.size) <= max_side and _is_plain(decoded):
         bare = without_metadata(data, decoded.image_format)
         if bare is not None and len(bare) <= max_bytes:
-            return bare, decoded.image_format.mime_type
+            return PromptPicture(bare, decoded.image_format.mime_type, *decoded.size)
     return _encode(to_rgb(decoded, name), max_side, max_bytes)
 
 

@@ -38,7 +38,7 @@ LAYERS = [
     },
     {"reranking", "few_shot", "chat_models"},
     {"retrievers"},
-    {"chains", "tools", "middleware"},
+    {"_answering", "_checking", "_refusals", "_retrieving", "chains", "tools", "middleware"},
     {"mcp", "_mcp"},
     {"display", "indexing", "training", "evaluation"},
     {"demo", "cli", "__main__", "_asking", "_console", "_evaluating", "_opening", "_options", "_serving"},

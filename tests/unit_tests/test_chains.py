@@ -296,7 +296,7 @@ def test_a_model_without_image_input_gets_one_plain_string_with_captions(shelf):
 
 
 def test_max_images_bounds_the_pictures(tmp_path):
-    shelf = ShelfRetriever(documents=[picture(picture_file(tmp_path / f"{i}.png")) for i in range(4)])
+    shelf = ShelfRetriever(documents=[picture(picture_file(tmp_path / f"{i}.png", size=(9, 9 + i))) for i in range(4)])
     llm = model("yes")
     create_rag_chain(shelf, llm, budget=PromptBudget(max_images=3)).invoke(QUESTION)
     assert len(pictures(llm.calls[0][-1].content)) == 3

@@ -1,0 +1,121 @@
+"""Where a document is from: for people to read, and for a browser to open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+from urllib.parse import quote, unquote
+
+from langchain_core.documents import Document
+
+from langchain_mmrag.media import describe_source
+from langchain_mmrag.types import END_S, PAGE, ROW, SOURCE, START_S, Modality, modality_of
+
+TAG_OPENING = re.compile(r"<(?=[^\w<>]*(?:passage|table|transcript|caption|ocr_text))", re.IGNORECASE)
+"""Where text begins to look like one of the tags that evidence stands between."""
+
+_LABEL_CHARS = 160
+_URL = re.compile(r"https?://(?:[^/?#]*@)?([^?#]*)", re.IGNORECASE)
+_USER_INFO = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)
+_ADDRESS = ("http://", "https://", "file://")
+_ADDRESS_SAFE = "/:?&=@+,;%~*!$[]"  # `'`, `(`, `)` and blanks end a link in Markdown or HTML
+
+
+def kind_of(document: Document) -> Modality:
+    """The modality of a document, text if another store calls it by a name unknown here."""
+    try:
+        return modality_of(document.metadata)
+    except (ValueError, TypeError):
+        return "text"
+
+
+def cite(document: Document) -> str:
+    """Where a document is from, for people: `notes.md, p. 3`, `clip.mp4 0:12-0:15`, `prices.csv, row 7`.
+
+    A relative source is shown as it stands; of an absolute path only the file's name, since the rest says
+    more about the machine than about the evidence; a URL without its query.
+    """
+    metadata = document.metadata
+    label = _source_name(metadata) or f"{kind_of(document)} without a source"
+    times = (seconds_of(metadata, START_S), seconds_of(metadata, END_S))
+    if span := "-".join(_clock(time) for time in times if time is not None):
+        label += f" {span}"
+    page = metadata.get("page_label", metadata.get(PAGE))
+    if page is not None:
+        label += f", p. {page}"
+    if metadata.get(ROW) is not None:
+        label += f", row {metadata[ROW]}"
+    return one_line(label)
+
+
+def cite_link(document: Document) -> str | None:
+    """An address that opens a document where it was found: a file or web page, at its page or second.
+
+    A URL keeps its query, without which it may not open, and loses a user name and password. What could end
+    a link in Markdown or HTML is percent-encoded.
+
+    Returns:
+        `None` for a source that is no address and no absolute path: nobody knows what it is relative to.
+    """
+    metadata = document.metadata
+    source = _address(next((str(metadata[key]) for key in (SOURCE, "path", "uri") if metadata.get(key)), ""))
+    if source is None:
+        return None
+    times = (seconds_of(metadata, START_S), seconds_of(metadata, END_S))
+    seconds = ",".join(f"{time:.10g}" for time in times if time is not None)
+    page = metadata.get(PAGE)
+    if not seconds and page is None:
+        return source
+    fragment = f"t={seconds}" if seconds else f"page={quote(str(page))}"
+    return f"{source.partition('#')[0]}#{fragment}"
+
+
+def seconds_of(metadata: Mapping[str, Any], key: str) -> float | None:
+    """A time in the metadata, `None` if it is no number that can be one."""
+    value = metadata.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return value if value >= 0 else None
+
+
+def one_line(text: str) -> str:
+    """Text as part of a label: one printable line, no tags, shortened in the middle (the ends tell most)."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(line) > _LABEL_CHARS:
+        half = _LABEL_CHARS // 2
+        line = f"{line[:half]}…{line[-half:]}"
+    return TAG_OPENING.sub("&lt;", line)
+
+
+def _address(source: str) -> str | None:
+    windows = PureWindowsPath(source)
+    if PurePosixPath(source).is_absolute():
+        return Path(source).as_uri()
+    if windows.drive and windows.is_absolute():
+        return windows.as_uri()
+    if not source.lower().startswith(_ADDRESS):
+        return None
+    address, hash_, fragment = _USER_INFO.sub(r"\1", source).partition("#")
+    return quote(address, safe=_ADDRESS_SAFE) + hash_ + quote(fragment, safe=_ADDRESS_SAFE)
+
+
+def _source_name(metadata: Mapping[str, Any]) -> str:
+    source = next((str(metadata[key]) for key in (SOURCE, "path", "uri", "title") if metadata.get(key)), "")
+    if source.startswith("data:"):
+        return describe_source(source)
+    if url := _URL.match(source):
+        return unquote(url[1])
+    if source.startswith("file://"):
+        source = unquote(source.removeprefix("file://"))
+    if PurePosixPath(source).is_absolute():
+        return PurePosixPath(source).name
+    return PureWindowsPath(source).name if PureWindowsPath(source).drive else source
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
