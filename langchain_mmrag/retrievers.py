@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
+from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor
@@ -18,6 +19,8 @@ from langchain_mmrag.ranking import Collapse, Rank, SearchMode
 from langchain_mmrag.types import Modality
 
 _NOT_OURS = ("search_type", "search_kwargs")
+_OF_A_QUERY = ("image", "not_image", "weights")
+_LEAST_FETCHED = 20
 
 
 class MultimodalRetriever(BaseRetriever):
@@ -30,8 +33,8 @@ class MultimodalRetriever(BaseRetriever):
     retriever.invoke("lighthouse", not_text="fog", search="hybrid")
     ```
 
-    It is called with a `str`, a `Query`, or a mapping with the keys of one. Every setting but `store` can be
-    given here and for a single call.
+    It is called with a `str`, a `Query`, or a mapping with the keys of one. Every setting but `store`,
+    `reranker` and `fetch_k` can be given here and for a single call.
     """
 
     model_config = ConfigDict(extra="forbid")  # else a misspelt setting would go unnoticed
@@ -58,7 +61,13 @@ class MultimodalRetriever(BaseRetriever):
     """Which documents count as one, in place of the store's own way."""
 
     score_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Only documents of at least this relevance, from 0 to 1."""
+    """Only documents of at least this relevance, from 0 to 1. It is the store's, whatever a reranker says."""
+
+    reranker: BaseDocumentCompressor | None = None
+    """Puts what the store found into a better order; `k` of it are kept. See `reranking`."""
+
+    fetch_k: int | None = Field(default=None, ge=1)
+    """How many documents the reranker is given: `4 * k`, at least 20, by default. Never fewer than `k`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -93,7 +102,7 @@ class MultimodalRetriever(BaseRetriever):
             LoadError: If a picture asked with cannot be read.
             ValueError: If the query or a setting is not what it should be, such as a `k` less than 1.
         """
-        _check_names(kwargs)
+        _check_call(kwargs)
         return super().invoke(_Told.of(input), config, **kwargs)
 
     async def ainvoke(
@@ -103,14 +112,14 @@ class MultimodalRetriever(BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         """`invoke` without blocking the event loop."""
-        _check_names(kwargs)
+        _check_call(kwargs)
         return await super().ainvoke(_Told.of(input), config, **kwargs)
 
     def _get_relevant_documents(
         self,
         query: str,
         *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - LangChain asks for it
+        run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
         modality: Modality | None = None,
         filter: dict[str, Any] | None = None,  # noqa: A002
@@ -120,31 +129,61 @@ class MultimodalRetriever(BaseRetriever):
         score_threshold: float | None = None,
         not_text: str | None = None,
     ) -> list[Document]:
-        asked = query.query if isinstance(query, _Told) else Query.of(query)
-        if not_text is not None:
-            asked = replace(asked, not_text=not_text)
-        options = {
-            "search": search or self.search,
-            "collapse": collapse or self.collapse,
-            "score_threshold": self.score_threshold if score_threshold is None else score_threshold,
-        }
-        found: list[tuple[Document, float]] = self.store.search_ranked(
-            asked,
-            self.k if k is None else k,
+        asked, wanted = _Told.of(_query(query, not_text)), self.k if k is None else k
+        found = self._found(
+            asked.query,
+            self._fetched(wanted),
             filter or self.filter,
-            modality=modality or asked.modality or self.modality,
+            modality=modality or asked.query.modality or self.modality,
             rank=rank or self.rank,
-            # not every store that can rank knows these: one that does not can do without
-            **{name: value for name, value in options.items() if value is not None},
+            search=search or self.search,
+            collapse=collapse or self.collapse,
+            score_threshold=self.score_threshold if score_threshold is None else score_threshold,
         )
-        return [document for document, _ in found]
+        if self.reranker is None or not found:
+            return found
+        return [*self.reranker.compress_documents(found, asked, run_manager.get_child())][:wanted]
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        k: int | None = None,
+        not_text: str | None = None,
+        **settings: Any,
     ) -> list[Document]:
         # LangChain's own would not pass k and the other settings on.
-        sync = run_manager.get_sync()
-        return await run_in_executor(None, self._get_relevant_documents, query, run_manager=sync, **kwargs)
+        asked, wanted = _Told.of(_query(query, not_text)), self.k if k is None else k
+        first = self if self.reranker is None else self.model_copy(update={"reranker": None})
+        found = await run_in_executor(
+            None,
+            first._get_relevant_documents,  # noqa: SLF001 - a copy of this very object
+            asked,
+            run_manager=run_manager.get_sync(),
+            k=self._fetched(wanted),
+            **settings,
+        )
+        if self.reranker is None or not found:
+            return found
+        return [*await self.reranker.acompress_documents(found, asked, run_manager.get_child())][:wanted]
+
+    def _fetched(self, k: int) -> int:
+        """How many documents to ask the store for, to give back `k`."""
+        if self.reranker is None or k < 1:  # the store says what is wrong with such a k
+            return k
+        return max(k, max(4 * k, _LEAST_FETCHED) if self.fetch_k is None else self.fetch_k)
+
+    def _found(
+        self, query: Query, k: int, conditions: dict[str, Any] | None, **settings: Any
+    ) -> list[Document]:
+        always = {name: settings.pop(name) for name in ("modality", "rank")}
+        # not every store that can rank knows the others: one that does not can do without
+        given = {name: value for name, value in settings.items() if value is not None}
+        found: list[tuple[Document, float]] = self.store.search_ranked(
+            query, k, conditions, **always, **given
+        )
+        return [document for document, _ in found]
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)
@@ -170,11 +209,32 @@ class _Told(str):
         return told
 
 
+def _query(query: str, not_text: str | None) -> Query:
+    asked = query.query if isinstance(query, _Told) else Query.of(query)
+    return asked if not_text is None else replace(asked, not_text=not_text)
+
+
 def _check_names(settings: Mapping[str, Any]) -> None:
     """Say what to do with the settings of LangChain's own retriever."""
     if strange := [name for name in _NOT_OURS if name in settings]:
         msg = (
             f"a MultimodalRetriever takes no {' and no '.join(strange)}: give k, filter, rank, search or"
             " score_threshold themselves, or use store.as_retriever(), which takes both"
+        )
+        raise ValueError(msg)
+
+
+def _check_call(settings: Mapping[str, Any]) -> None:
+    _check_names(settings)
+    parameters = inspect.signature(MultimodalRetriever._get_relevant_documents).parameters  # noqa: SLF001
+    known = [name for name in parameters if name not in {"self", "query", "run_manager"}]
+    if unknown := [name for name in settings if name not in known]:
+        beside = (
+            f"; {', '.join(_OF_A_QUERY)} belong into a Query or a mapping"
+            if set(unknown) & set(_OF_A_QUERY)
+            else ""
+        )
+        msg = (
+            f"a MultimodalRetriever knows no {', '.join(unknown)} for a call: use {', '.join(known)}{beside}"
         )
         raise ValueError(msg)

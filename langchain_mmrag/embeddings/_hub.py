@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_mmrag.errors import ModelUnavailableError
+
+Model = TypeVar("Model")
 
 _PROBE_S = 4.0  # a hub that does not answer within this is not reachable, whatever the resolver still tries
 
@@ -51,6 +53,40 @@ def fetch(
             raise ModelUnavailableError(msg) from error
     msg = f"{repo} holds none of {', '.join(names)}: it is not an open_clip model. {WHAT_TO_DO}"
     raise ModelUnavailableError(msg)
+
+
+def load_pretrained(name: str, load: Callable[[bool], Model]) -> Model:
+    """A model of transformers or a library on top of it: from a folder, the cache, else the hub.
+
+    Args:
+        name: A folder or the name of a repository.
+        load: Loads it; called with whether to look at local files alone.
+
+    Raises:
+        ModelUnavailableError: If it is not here and cannot be fetched, or is not what `load` reads.
+    """
+    try:
+        return load(True)
+    except Exception as error:  # noqa: BLE001 - loaders raise nearly every kind: passed on below, or overcome
+        missing = error
+    if Path(name).is_dir():
+        msg = f"the model in {name} cannot be loaded ({_first_line(missing)}): is it of the right kind?"
+        raise ModelUnavailableError(msg) from missing
+    if obstacle := _obstacle():
+        msg = (
+            f"{name} is not here ({_first_line(missing)}), and {obstacle}. Use a folder that holds the model,"
+            " or fill the cache on a machine that has a connection"
+        )
+        raise ModelUnavailableError(msg) from missing
+    try:
+        return load(False)
+    except Exception as error:
+        msg = f"{name} cannot be loaded ({_first_line(error)}): check its name and its kind"
+        raise ModelUnavailableError(msg) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _obstacle() -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_mmrag.embeddings import _open_clip_models as models
+from langchain_mmrag.embeddings._devices import choose_device
 from langchain_mmrag.embeddings._inputs import checked_texts
 from langchain_mmrag.embeddings._open_clip_tokens import context_length_of, count_tokens, padding_of
 from langchain_mmrag.embeddings._open_clip_towers import can_trim, encode_trimmed, unchanged
@@ -212,10 +213,10 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         model, preprocess, tokenizer = self._given
         models.import_open_clip()
         if model is not None:
-            device = None if self.device is None else _choose_device(self.device)
+            device = None if self.device is None else choose_device(self.device)
             return models.adopt(model, self.model_name, device, preprocess, tokenizer)
         precision = "fp32" if self.precision == "auto" else self.precision
-        loaded = models.load(self._found(), _choose_device(self.device), precision)
+        loaded = models.load(self._found(), choose_device(self.device), precision)
         if preprocess is not None:
             # Nobody knows whether its steps may be done twice: images reach it as they are.
             loaded = replace(loaded, preprocess=preprocess, shrink=unchanged)
@@ -272,25 +273,6 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
                 "texts did not enter its vector. Split long texts; truncated() tells which. This is said once"
             )
             warnings.warn(msg, TruncatedTextWarning, stacklevel=2)
-
-
-def _choose_device(name: str | None) -> torch.device:
-    """The device of this name, or the fastest there is."""
-    import torch
-
-    if name is None:
-        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(best)
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        msg = f"torch knows no device {name!r}: use 'cpu', 'cuda', 'cuda:1', 'mps', or None for the fastest"
-        raise ValueError(msg) from error
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not here.get(device.type, True):
-        msg = f"device {name!r} was asked for, but torch sees none here; None takes the fastest there is"
-        raise ValueError(msg)
-    return device
 
 
 def _as_array(features: torch.Tensor) -> NDArray[np.float32]:

@@ -1,0 +1,105 @@
+"""`BlipReranker`: BLIP's image-text-matching head looks at each picture with the question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+from langchain_core.documents import Document
+from PIL import Image
+from pydantic import Field, PrivateAttr, field_validator
+
+from langchain_mmrag._extras import require
+from langchain_mmrag.embeddings._devices import choose_device
+from langchain_mmrag.embeddings._hub import load_pretrained
+from langchain_mmrag.queries import Query
+from langchain_mmrag.reranking.base import ScoringReranker, batched, has_picture, picture_of
+
+
+class BlipReranker(ScoringReranker):
+    """Orders pictures by the probability that they match the text of the question.
+
+    ```python
+    BlipReranker()  # Salesforce/blip-itm-base-coco
+    BlipReranker(model="path/to/a/folder", batch_size=8)
+    BlipReranker(model=(model, processor))  # both loaded with transformers
+    ```
+
+    It reads pictures and key frames of videos only, and puts them into order among the ranks they hold;
+    passages stay where they are. A question that is a picture alone changes nothing: the head needs words.
+
+    Paper: Li et al. 2022, BLIP, https://arxiv.org/abs/2201.12086 (section 3.1, image-text matching).
+    """
+
+    model: Any = "Salesforce/blip-itm-base-coco"
+    """Name or folder of a `BlipForImageTextRetrieval`, or a loaded model with its processor."""
+
+    device: str | None = None
+    """`"cpu"`, `"cuda"`, `"mps"`; the fastest there is by default. A loaded model stays where it is."""
+
+    batch_size: int = Field(default=16, ge=1)
+
+    _lock: Any = PrivateAttr(default_factory=Lock)
+    _loaded: tuple[Any, Any] | None = PrivateAttr(default=None)
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_name_or_both_parts(cls, model: Any) -> Any:
+        if isinstance(model, str) or (isinstance(model, tuple | list) and len(model) == 2):  # noqa: PLR2004
+            return model
+        msg = f"model is a {type(model).__name__}: give a name, a folder, or (model, processor)"
+        raise ValueError(msg)
+
+    def _scores(self, query: Query, documents: Sequence[Document]) -> list[float | None]:
+        scores: list[float | None] = [None] * len(documents)
+        text = (query.text or "").strip()
+        candidates = [rank for rank, document in enumerate(documents) if has_picture(document)]
+        if not text or not candidates:
+            return scores
+        for ranks in batched(candidates, self.batch_size):
+            pictures = {rank: picture_of(documents[rank], self.media_policy) for rank in ranks}
+            opened = {rank: picture for rank, picture in pictures.items() if picture is not None}
+            for rank, score in zip(opened, self._match(text, [*opened.values()]), strict=True):
+                scores[rank] = score
+        return scores
+
+    def _match(self, text: str, pictures: Sequence[Image.Image]) -> list[float]:
+        """Probability that each picture matches `text`."""
+        if not pictures:
+            return []
+        torch = require("torch", extra="transformers")
+        with self._lock:
+            model, processor = self._load()
+            inputs = processor(
+                images=[*pictures],
+                text=[text] * len(pictures),
+                padding=True,
+                truncation=True,
+                return_tensors="pt",
+            )
+            # the model makes its mask of the picture on torch's default device, wherever it runs itself
+            with torch.inference_mode(), torch.device(model.device):
+                logits = model(**inputs.to(model.device)).itm_score
+        scores: list[float] = logits.float().softmax(-1)[:, 1].tolist()
+        return scores
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            if isinstance(self.model, str):
+                self._loaded = self._from_name(self.model)
+            else:
+                self._loaded = (self.model[0], self.model[1])
+            self._loaded[0].eval()
+        return self._loaded
+
+    def _from_name(self, name: str) -> tuple[Any, Any]:
+        transformers = require("transformers", extra="transformers")
+        device = choose_device(self.device)
+
+        def load(local: bool) -> tuple[Any, Any]:
+            model = transformers.BlipForImageTextRetrieval.from_pretrained(name, local_files_only=local)
+            processor = transformers.AutoProcessor.from_pretrained(name, local_files_only=local)
+            return model.to(device), processor
+
+        return load_pretrained(name, load)

@@ -1,0 +1,41 @@
+"""The order in a model's answer, however it words it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_CHAIN = re.compile(r"\[?\d+\]?(?:\s*>\s*\[?\d+\]?)+")
+_LIST = re.compile(r"\[\s*[\"']?\d+[\"']?(?:\s*,\s*[\"']?\d+[\"']?)+\s*\]")
+_MARKER = re.compile(r"\[(\d+)\]")
+_NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
+
+
+def parse_order(answer: str, count: int) -> list[int]:
+    """Places (from 0) of the candidates that an answer names by number (from 1), best first.
+
+    Read as the first of these that there is: the longest chain `[3] > [1] > [2]`, the longest list
+    `[3, 1, 2]`, markers such as `[3]` in the order of their first mention, bare numbers. Numbers beyond
+    `count` and mentions after the first are passed over; thoughts between tags are not read.
+
+    Args:
+        answer: What the model said.
+        count: How many candidates there are.
+    """
+    text = _THOUGHTS.sub(" ", answer)
+    readings = (
+        _longest([[int(n) for n in re.findall(r"\d+", chain)] for chain in _CHAIN.findall(text)]),
+        _longest([[int(n) for n in json.loads(found.replace("'", '"'))] for found in _LIST.findall(text)]),
+        [int(n) for n in _MARKER.findall(text)],
+        [int(n) for n in _NUMBER.findall(text)],
+    )
+    for numbers in readings:
+        if named := [*dict.fromkeys(number - 1 for number in numbers if 1 <= number <= count)]:
+            return named
+    return []
+
+
+def _longest(readings: list[list[int]]) -> list[int]:
+    """The longest reading; of equals the last, for a model comes to its conclusion at the end."""
+    return max(reversed(readings), key=len, default=[])
