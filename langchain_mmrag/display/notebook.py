@@ -129,7 +129,7 @@ class Shown:
         words = f"<b>{escape(query_words(query))}</b>"
         notes = [not_wanted(query), *(_weights(query) if isinstance(query, Query) else ())]
         small = "".join(f"<br><small>{escape(note)}</small>" for note in notes if note)
-        cells = [f'<td align="left" style="{_PLAIN}"><div align="left">{words}{small}</div></td>']
+        cells = [f'<td style="{_PLAIN}"><div align="left">{words}{small}</div></td>']
         if image is not None:
             picture = self._image(image, "the picture asked with", side=80)
             cells.insert(0, f'<td width="90" align="left" style="{_PLAIN}">{picture}</td>')
@@ -151,10 +151,11 @@ class Shown:
         if not cards:
             return "<p><i>Nothing was found.</i></p>"
         width = f"{100 // self.columns}%"
+        styles = [f"{_CELL};{_CITED}" if n in self.cited else _CELL for n in range(1, len(cards) + 1)]
         cells = [
-            f'<td id="{name}-{number}" width="{width}" valign="top" align="left"'
-            f' style="{_CELL}{";" + _CITED if number in self.cited else ""}"><div align="left">{card}</div></td>'
-            for number, card in enumerate(cards, start=1)
+            f'<td id="{name}-{number}" width="{width}" valign="top" style="{style}">'
+            f'<div align="left">{card}</div></td>'
+            for number, (card, style) in enumerate(zip(cards, styles, strict=True), start=1)
         ]
         # A last row that is short keeps the width of the others.
         cells += [f'<td width="{width}" style="{_PLAIN}"></td>'] * (-len(cells) % self.columns)
