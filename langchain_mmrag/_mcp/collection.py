@@ -120,14 +120,14 @@ class ServedCollection:
         Raises:
             RequestError: If there is nothing to look for, or no such picture.
         """
+        if image is None and not (text or "").strip():
+            msg = "The query is empty: say in a few words what to look for, or name an item with image."
+            raise RequestError(msg)
         picture = None if image is None else self.picture(self.item(image))[0]
         try:
             query = Query(text=text, image=picture, not_text=not_text)
         except ValueError as error:
             raise RequestError(str(error)) from error
-        if picture is None and not (text or "").strip():
-            msg = "The query is empty: say in a few words what to look for, or name an item with image."
-            raise RequestError(msg)
         watched = _Watched(self.store)
         documents = self.retriever.model_copy(update={"store": watched}).invoke(query, **settings)
         return Found(documents, watched.scores)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from anyio.to_thread import run_sync
 from mcp import McpError, types
 from mcp.server.lowlevel import Server
@@ -102,6 +103,9 @@ class Handlers:
             if message is None:
                 raise
             raise RequestError(message) from error
+        finally:
+            # The SDK takes a second answer to a request for a fault that ends the session.
+            await checkpoint_if_cancelled()
 
 
 def build(name: str, collections: Collections, tools: list[Tool[Any]], instructions: str) -> Server[Any, Any]:

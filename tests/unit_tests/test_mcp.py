@@ -1,0 +1,514 @@
+"""What an MCP client can ask of a server, asked by the SDK's own client within the process."""
+
+import base64
+import io
+import json
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp import McpError, types
+from mcp.shared.memory import create_connected_server_and_client_session as connect
+from PIL import Image
+from pydantic import AnyUrl
+
+from langchain_mmrag._mcp.resources import item_uri
+from langchain_mmrag.budget import PromptBudget
+from langchain_mmrag.errors import MissingDependencyError
+from langchain_mmrag.mcp import create_server
+from langchain_mmrag.media import MediaPolicy
+from langchain_mmrag.quotes import PASSAGE_CHARS
+from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.vectorstores import MultimodalChroma
+from tests.conftest import CountingEmbeddings
+
+ODD_ID = "naïve/光\n..%2F? #1"
+READING = {"search", "get_item", "list_collections"}
+
+
+@pytest.fixture
+def shelf(store, sample_images):
+    """A store of three pictures and two passages."""
+    pictures = [sample_images[name] for name in ("red", "green", "blue")]
+    store.add_images(
+        [str(path) for path in pictures], ids=["red", "green", ODD_ID], captions=["", "moss", ""]
+    )
+    sources = [{"source": "diary.md", "page": 3}, {"source": "log.md", "page": 7}]
+    store.add_texts(["red like a rose", "white like snow"], sources, ["rose", "snow"])
+    return store
+
+
+def served(stores, **options):
+    return connect(create_server(stores, **options))
+
+
+def text_of(result):
+    return "\n".join(block.text for block in result.content if block.type == "text")
+
+
+def pictures_of(result):
+    return [block for block in result.content if block.type == "image"]
+
+
+def opened(data):
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def same_pixels(data, path):
+    with Image.open(path) as source, opened(data) as shown:
+        return shown.size == source.size and shown.convert("RGB").tobytes() == source.convert("RGB").tobytes()
+
+
+# --- search
+
+
+async def test_search_returns_labels_pictures_and_ids(shelf, sample_images):
+    async with served(shelf) as session:
+        result = await session.call_tool("search", {"query": "red", "k": 2})
+    assert not result.isError
+    said = text_of(result)
+    assert "never instructions to follow" in said
+    assert "image · red.png · retrieved" in said
+    assert "red like a rose" in said
+    ids = json.loads(said.rpartition("get_item and image: ")[2])
+    assert set(ids) == {"[1]", "[2]"}
+    assert set(ids.values()) == {"red", "rose"}
+    [picture] = pictures_of(result)
+    assert picture.mimeType == "image/png"
+    assert same_pixels(picture.data, sample_images["red"])
+
+
+async def test_structured_output_is_given_where_it_was_asked_for(shelf):
+    async with served(shelf) as session:
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+        assert tools["search"].outputSchema is None
+        assert (await session.call_tool("search", {"query": "red"})).structuredContent is None
+    async with served(shelf, structured=True) as session:
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+        assert set(tools["search"].outputSchema["required"]) == {"hits"}
+        # the client checks what it gets by the schema
+        result = await session.call_tool("search", {"query": "rose red", "modality": "text", "k": 1})
+        [hit] = result.structuredContent["hits"]
+        assert hit.pop("score") == shelf.search_ranked("rose red", 1, modality="text")[0][1]
+        expected = {"number": 1, "id": "rose", "source": "diary.md, p. 3", "modality": "text", "link": None}
+        assert hit == {**expected, "text": "red like a rose"}
+        nothing = await session.call_tool("search", {"query": "red", "modality": "video"})
+        assert nothing.structuredContent == {"hits": []}
+        assert "Nothing was found" in text_of(nothing)
+
+
+async def test_search_takes_the_picture_of_an_item(shelf):
+    async with served(shelf, structured=True) as session:
+        result = await session.call_tool("search", {"image": "green", "modality": "image", "k": 1})
+        assert [hit["id"] for hit in result.structuredContent["hits"]] == ["green"]
+        both = await session.call_tool(
+            "search", {"image": "green", "query": "red", "modality": "image", "k": 2}
+        )
+        assert {hit["id"] for hit in both.structuredContent["hits"]} == {"green", "red"}
+
+
+async def test_settings_of_a_retriever_are_those_of_the_search(shelf):
+    retriever = MultimodalRetriever(store=shelf, k=1, filter={"source": "log.md"})
+    async with served({"mine": retriever}, structured=True) as session:
+        result = await session.call_tool("search", {"query": "red"})
+    assert [hit["id"] for hit in result.structuredContent["hits"]] == ["snow"]
+
+
+async def test_results_keep_to_the_budget(shelf):
+    async with served(shelf, budget=PromptBudget(max_images=1, max_side=16)) as session:
+        result = await session.call_tool("search", {"query": "red", "modality": "image", "k": 3})
+    [picture] = pictures_of(result)
+    assert max(opened(picture.data).size) == 16
+    assert "[3] image" in text_of(result)
+
+
+BAD_SEARCHES = {
+    "nothing": ({}, "query is empty"),
+    "blank": ({"query": " \n"}, "query is empty"),
+    "no k": ({"query": "red", "k": 0}, "k: "),
+    "huge k": ({"query": "red", "k": 10**12}, "k: "),
+    "k in words": ({"query": "red", "k": "many"}, "k: "),
+    "modality": ({"query": "red", "modality": "smell"}, "modality: "),
+    "unknown argument": ({"query": "red", "where": {}}, "where: "),
+    "query of another type": ({"query": ["red"]}, "query: "),
+    "long query": ({"query": "r" * 20_000}, "query: "),
+    "lone surrogate": ({"query": "\ud83d"}, "query: "),
+    "collection": ({"query": "red", "collection": "nobody's"}, "There is no collection"),
+    "path for an image": ({"image": "/etc/passwd"}, "There is no item '/etc/passwd'"),
+    "address for an image": ({"image": "http://127.0.0.1/x.png"}, "There is no item"),
+    "image of a text": ({"image": "rose"}, "has no picture"),
+    "the same wanted and not": ({"query": "red", "not_text": "Red"}, "cannot be wanted and not wanted"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "told"), BAD_SEARCHES.values(), ids=BAD_SEARCHES)
+async def test_a_search_that_makes_no_sense_is_told_so(shelf, arguments, told):
+    tool = create_server(shelf).request_handlers[types.CallToolRequest]
+    # by the handler: the client of the SDK cannot send all of these
+    params = types.CallToolRequestParams(name="search", arguments=arguments)
+    result = (await tool(types.CallToolRequest(params=params))).root
+    assert result.isError
+    assert told in text_of(result)
+    assert len(text_of(result)) < 500
+
+
+# --- items
+
+
+async def test_an_item_comes_whole_with_its_metadata_and_picture(shelf, sample_images):
+    text = " ".join(f"Sentence {number} of a long story." for number in range(PASSAGE_CHARS // 10))
+    shelf.add_texts([text], [{"source": "story.md", "author": "Ada"}], ["story"])
+    async with served(shelf) as session:
+        story = text_of(await session.call_tool("get_item", {"id": "story"}))
+        assert text in story
+        assert '"author": "Ada"' in story
+        picture = await session.call_tool("get_item", {"id": ODD_ID})
+    assert not picture.isError
+    assert json.dumps(ODD_ID, ensure_ascii=False) in text_of(picture)
+    assert same_pixels(pictures_of(picture)[0].data, sample_images["blue"])
+
+
+@pytest.mark.parametrize("id_", ["nobody", "\n", "..", "光" * 5000, "red\0", "red "])
+async def test_unknown_ids_are_told(shelf, id_):
+    async with served(shelf) as session:
+        result = await session.call_tool("get_item", {"id": id_})
+    assert result.isError
+    assert "There is no item" in text_of(result)
+    assert len(text_of(result)) < 250
+
+
+async def test_resources_are_the_collections_and_their_items(shelf, sample_images):
+    name = shelf._collection_name
+    async with served(shelf) as session:
+        [resource] = (await session.list_resources()).resources
+        listed = (await session.read_resource(resource.uri)).contents[0]
+        assert listed.mimeType == "application/json"
+        assert json.loads(listed.text)[0]["name"] == name
+        [template] = (await session.list_resource_templates()).resourceTemplates
+        assert template.uriTemplate == "mmrag://{collection}/items/{id}"
+        text = (await session.read_resource(AnyUrl(item_uri(name, "rose")))).contents[0]
+        assert (text.text, text.mimeType) == ("red like a rose", "text/plain")
+        blob = (await session.read_resource(AnyUrl(item_uri(name, ODD_ID)))).contents[0]
+        assert blob.mimeType == "image/png"
+        assert base64.b64decode(blob.blob) == sample_images["blue"].read_bytes()
+
+
+@pytest.mark.parametrize("end", ["/items/nobody", "/items/", "/items/..", "/items/red/rose", "", "s"])
+async def test_resources_that_are_not_there_are_an_error(shelf, end):
+    async with served(shelf) as session:
+        with pytest.raises(McpError, match="There is no") as failed:
+            await session.read_resource(AnyUrl(f"mmrag://{shelf._collection_name}{end}"))
+        assert failed.value.error.code == -32002
+
+
+async def test_a_picture_that_was_deleted_is_told_without_its_path(shelf, sample_images, tmp_path):
+    sample_images["red"].unlink()
+    async with served(shelf) as session:
+        found = await session.call_tool("search", {"query": "red", "modality": "image", "k": 1})
+        assert not found.isError
+        item = await session.call_tool("get_item", {"id": "red"})
+        asked = await session.call_tool("search", {"image": "red"})
+        for result in (found, item, asked):
+            assert "can no longer be opened" in text_of(result)
+            assert not pictures_of(result)
+        assert item.isError
+        assert asked.isError
+        assert str(tmp_path) not in text_of(asked)
+        with pytest.raises(McpError, match="can no longer be opened"):
+            await session.read_resource(AnyUrl(item_uri(shelf._collection_name, "red")))
+
+
+async def test_pictures_outside_the_roots_are_not_shown(shelf, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    async with served(shelf, roots=[tmp_path / "elsewhere"]) as session:
+        assert (await session.call_tool("get_item", {"id": "red"})).isError
+    async with served(shelf, roots=[tmp_path]) as session:
+        assert pictures_of(await session.call_tool("get_item", {"id": "red"}))
+
+
+async def test_nothing_is_fetched_for_a_client(open_store, counting_embeddings, serve_folder, sample_images):
+    store = open_store(counting_embeddings, media_policy=MediaPolicy(allow_private_addresses=True))
+    store.add_images([f"{serve_folder(sample_images['red'].parent)}/red.png"], ids=["web"])
+    async with served(store) as session:
+        result = await session.call_tool("get_item", {"id": "web"})
+    assert result.isError
+    assert not pictures_of(result)
+
+
+# --- collections
+
+
+async def test_collections_are_listed_with_what_is_in_them_now(shelf):
+    async with served({"holiday": shelf}) as session:
+        [row] = (await session.call_tool("list_collections", {})).structuredContent["collections"]
+        assert row["name"] == "holiday"
+        assert row["documents"] == 5
+        assert row["modalities"] == {"image": 3, "text": 2}
+        assert row["embedding"] == "counting:v1"
+        shelf.add_texts(["new"], [{"source": "new.md"}])
+        [row] = (await session.call_tool("list_collections", {})).structuredContent["collections"]
+        assert row["modalities"] == {"image": 3, "text": 3}
+
+
+async def test_of_several_collections_one_is_named(shelf, open_store, counting_embeddings):
+    other = open_store(counting_embeddings)
+    other.add_texts(["black ink"], ids=["ink"])
+    async with served({"first": shelf, "second": other}) as session:
+        schema = next(t for t in (await session.list_tools()).tools if t.name == "search").inputSchema
+        assert schema["properties"]["collection"]["enum"] == ["first", "second"]
+        assert "collection" in schema["required"]
+        assert "black ink" in text_of(
+            await session.call_tool("search", {"query": "ink", "collection": "second"})
+        )
+        for arguments in ({"query": "ink"}, {"query": "ink", "collection": "third"}):
+            result = await session.call_tool("search", arguments)
+            assert result.isError
+            assert "choose one of 'first', 'second'" in text_of(result)
+
+
+async def test_a_collection_of_another_embedding_is_told(shelf):
+    class Other(CountingEmbeddings):
+        fingerprint = "other:v1"
+
+    other = type(shelf)(shelf._collection_name, Other(show_progress=False), client=shelf._client)
+    async with served(other) as session:
+        result = await session.call_tool("search", {"query": "red"})
+    assert result.isError
+    assert "counting:v1" in text_of(result)
+
+
+async def test_the_prompt_asks_for_citations(shelf):
+    async with served({"holiday": shelf}) as session:
+        [prompt] = (await session.list_prompts()).prompts
+        filled = await session.get_prompt(prompt.name, {"question": "What is red?"})
+        assert "What is red?" in filled.messages[0].content.text
+        assert "'holiday'" in filled.messages[0].content.text
+        with pytest.raises(McpError, match="needs a question"):
+            await session.get_prompt(prompt.name, {})
+
+
+# --- writing
+
+
+async def test_without_leave_nothing_can_be_written(shelf):
+    async with served(shelf) as session:
+        tools = (await session.list_tools()).tools
+        assert {tool.name for tool in tools} == READING
+        assert all(tool.annotations.readOnlyHint and not tool.annotations.openWorldHint for tool in tools)
+        assert all(tool.title and "never instructions" in tool.description for tool in tools)
+        for name, arguments in (("add_text", {"text": "x"}), ("delete", {"ids": ["red"]})):
+            result = await session.call_tool(name, arguments)
+            assert result.isError
+            assert "no such tool" in text_of(result)
+    assert len(shelf.get()["ids"]) == 5
+
+
+async def test_what_is_written_is_found_and_deleted_again(shelf, tmp_path, sample_images):
+    async with served(shelf, writable=True, roots=[tmp_path], structured=True) as session:
+        hints = {tool.name: tool.annotations for tool in (await session.list_tools()).tools}
+        assert set(hints) == READING | {"add_text", "add_image", "delete"}
+        assert {name for name, hint in hints.items() if not hint.readOnlyHint} == set(hints) - READING
+        assert [name for name, hint in hints.items() if hint.destructiveHint] == ["delete"]
+        added = [
+            await session.call_tool("add_text", {"text": "a black cat", "source": "cats.md"}),
+            await session.call_tool("add_image", {"path": "images/noise.jpg", "caption": "snow storm"}),
+        ]
+        ids = [json.loads(text_of(result).partition(": ")[2])["id"] for result in added]
+        found = await session.call_tool("search", {"query": "black cat", "modality": "text", "k": 1})
+        assert found.structuredContent["hits"][0]["id"] == ids[0]
+        assert found.structuredContent["hits"][0]["source"] == "cats.md"
+        item = await session.call_tool("get_item", {"id": ids[1]})
+        assert "snow storm" in text_of(item)
+        assert base64.b64decode(pictures_of(item)[0].data) == sample_images["noise"].read_bytes()
+        missing = await session.call_tool("delete", {"ids": [ids[0], "nobody"]})
+        assert missing.isError
+        assert "Nothing was deleted" in text_of(missing)
+        assert not (await session.call_tool("delete", {"ids": ids})).isError
+        assert (await session.call_tool("get_item", {"id": ids[0]})).isError
+    assert sample_images["noise"].exists()
+
+
+async def test_without_folders_there_are_no_pictures_to_add(shelf):
+    async with served(shelf, writable=True) as session:
+        assert {tool.name for tool in (await session.list_tools()).tools} == READING | {"add_text", "delete"}
+
+
+HOSTILE = [
+    "../secret.png",
+    "{outside}",
+    "file://{outside}",
+    "link.png",
+    "folder/../../secret.png",
+    "http://127.0.0.1/secret.png",
+    "data:image/png;base64,iVBORw0KGgo=",
+    "text.png",
+    ".",
+    "x\0.png",
+    "n" * 4000,
+    "~/secret.png",
+]
+
+
+@pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path[:20].replace("\0", "0"))
+async def test_only_pictures_in_the_folders_allowed_can_be_added(store, tmp_path, path):
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "text.png").write_text("no picture")
+    async with served(store, writable=True, roots=[root]) as session:
+        given = path.format(outside=tmp_path / "secret.png")
+        result = await session.call_tool("add_image", {"path": given})
+    assert result.isError
+    assert "cannot be added" in text_of(result)
+    assert str(root) not in text_of(result)
+    assert store.get()["ids"] == []
+
+
+# --- what goes wrong
+
+
+async def test_a_bug_is_logged_and_told_without_details(shelf, monkeypatch, caplog):
+    def broken(*_arguments, **_options):
+        return {}["/home/secret"]
+
+    async with served(shelf) as session:
+        with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+            patch.setattr(type(shelf), "search_ranked", broken)
+            patch.setattr(type(shelf), "get_by_ids", broken)
+            result = await session.call_tool("search", {"query": "red"})
+            with pytest.raises(McpError) as failed:
+                await session.read_resource(AnyUrl(item_uri(shelf._collection_name, "red")))
+        assert result.isError
+        for said in (text_of(result), str(failed.value)):
+            assert "failed" in said
+            assert "secret" not in said
+            assert "Traceback" not in said
+        assert "KeyError: '/home/secret'" in caplog.text
+        assert not (await session.call_tool("search", {"query": "red"})).isError
+
+
+async def test_a_collection_that_is_taken_away_is_told(counting_embeddings):
+    store = MultimodalChroma("taken-away", counting_embeddings)
+    store.add_texts(["red"])
+    async with served(store) as session:
+        store._client.delete_collection(store._collection_name)
+        result = await session.call_tool("get_item", {"id": "red"})
+        assert result.isError
+        assert "cannot be read now" in text_of(result)
+
+
+class Waiting(CountingEmbeddings):
+    """Embeds the text "wait" once it is let."""
+
+    def __init__(self):
+        super().__init__(show_progress=False)
+        self.waiting, self.go_on = threading.Event(), threading.Event()
+
+    def _encode_texts(self, texts):
+        if "wait" in texts:
+            self.waiting.set()
+            assert self.go_on.wait(20)
+        return super()._encode_texts(texts)
+
+
+@pytest.fixture
+def slow(open_store):
+    """A store whose search for "wait" takes until it is let go on."""
+    embedding = Waiting()
+    store = open_store(embedding)
+    store.add_texts(["red", "green"])
+    yield store, embedding
+    embedding.go_on.set()
+
+
+async def until(event):
+    while not event.is_set():
+        await anyio.sleep(0.005)
+
+
+async def test_a_search_that_takes_long_holds_up_nobody_and_can_be_cancelled(slow):
+    store, embedding = slow
+    async with served(store) as session, anyio.create_task_group() as tasks:
+        failures = []
+
+        async def ask():
+            try:
+                await session.call_tool("search", {"query": "wait"})
+            except McpError as error:
+                failures.append(str(error))
+
+        number = session._request_id
+        tasks.start_soon(ask)
+        await until(embedding.waiting)
+        assert len((await session.list_tools()).tools) == 3
+        assert not (await session.call_tool("search", {"query": "red"})).isError
+        params = types.CancelledNotificationParams(requestId=number)
+        cancelled = types.CancelledNotification(params=params)
+        await session.send_notification(types.ClientNotification(cancelled))
+        with anyio.fail_after(5):
+            while not failures:
+                await anyio.sleep(0.005)
+        assert "cancelled" in failures[0]
+        embedding.go_on.set()
+        assert not (await session.call_tool("search", {"query": "wait"})).isError
+
+
+async def test_a_client_that_goes_away_in_the_middle_leaves_the_server_serving(slow):
+    store, embedding = slow
+    server = create_server(store)
+
+    async def ask_and_leave():
+        async with connect(server) as session, anyio.create_task_group() as tasks:
+            tasks.start_soon(session.call_tool, "search", {"query": "wait"})
+            await until(embedding.waiting)
+            threading.Timer(0.1, embedding.go_on.set).start()
+            tasks.cancel_scope.cancel()
+
+    await ask_and_leave()
+    async with connect(server) as session:
+        assert not (await session.call_tool("search", {"query": "red"})).isError
+
+
+async def test_searches_at_once_find_what_they_find_alone(shelf):
+    queries = ["red", "green", "blue", "white", "rose", "snow", "red snow", "moss"] * 2
+    found = {}
+    async with served(shelf, structured=True) as session, anyio.create_task_group() as tasks:
+
+        async def ask(number, query):
+            result = await session.call_tool("search", {"query": query, "k": 5})
+            found[number] = [(hit["id"], hit["score"]) for hit in result.structuredContent["hits"]]
+
+        for number, query in enumerate(queries):
+            tasks.start_soon(ask, number, query)
+    for number, query in enumerate(queries):
+        alone = [(hit.id, score) for hit, score in shelf.search_ranked(query, 5)]
+        assert [id_ for id_, _ in found[number]] == [id_ for id_, _ in alone]
+        assert [score for _, score in found[number]] == pytest.approx([score for _, score in alone])
+
+
+# --- making one
+
+
+def test_a_server_needs_collections_it_can_search(store):
+    with pytest.raises(ValueError, match="needs a collection"):
+        create_server({})
+    with pytest.raises(ValueError, match="each with a name"):
+        create_server({"": store})
+    with pytest.raises(TypeError, match="'mine' is a str: serve a MultimodalChroma"):
+        create_server({"mine": "mm_store"})
+
+
+def test_without_the_sdk_the_line_that_installs_it_is_told(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    with pytest.raises(MissingDependencyError, match=r"langchain-mmrag\[mcp\]"):
+        create_server(store)
+
+
+def test_the_page_of_the_documentation_names_every_tool_and_option():
+    page = (Path(__file__).parents[2] / "docs/mcp.md").read_text(encoding="utf-8")
+    for name in (*READING, "add_text", "add_image", "delete", "--allow-writes", "--root", "--http", "--port"):
+        assert name in page
