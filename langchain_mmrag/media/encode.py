@@ -10,7 +10,7 @@ from PIL import Image
 
 from langchain_mmrag.media.decode import Decoded, decode, open_image, to_rgb
 from langchain_mmrag.media.describe import describe_source
-from langchain_mmrag.media.formats import GIF, JPEG, PNG, WEBP
+from langchain_mmrag.media.formats import JPEG, PNG, WEBP
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.quiet import quiet_pillow
 from langchain_mmrag.media.sources import read_media
@@ -22,7 +22,7 @@ _FEW_COLOURS = 1024
 _ICON_PIXELS = 64 * 64
 _JPEG_SIDE = 65_500  # libjpeg's limit
 _LEAST_BYTES = 1024  # a JPEG of one pixel takes some 600
-_PROMPT_FORMATS = {JPEG, PNG, GIF, WEBP}
+_PROMPT_FORMATS = {JPEG, PNG, WEBP}  # Google and Ollama take no GIF
 _PLAIN_MODES = {"1", "L", "P", "RGB"}
 
 _NO_LIMIT = MediaPolicy(max_pixels=2**62, max_bytes=2**62)  # what the caller holds in memory already
@@ -33,7 +33,7 @@ class PromptPicture:
     """A picture as it goes to a chat model.
 
     Attributes:
-        data: JPEG, PNG, GIF or WebP.
+        data: JPEG, PNG or WebP.
         mime_type: Which of them.
         width: Pixels across.
         height: Pixels down.
@@ -95,7 +95,7 @@ def prompt_image(
 ) -> tuple[bytes, str]:
     """`source` for a prompt: its own bytes where a chat model can take them as they are, else encoded anew.
 
-    Taken as they are: JPEG, PNG, GIF and WebP within the limits that are upright, opaque, still, and of a
+    Taken as they are: JPEG, PNG and WebP within the limits that are upright, opaque, still, and of a
     colour mode every provider reads. What they carry beside the picture stays here: EXIF with the place and
     the camera, XMP, comments, whatever follows the end of the picture. It is cut out of the file without
     touching the pixels or the colour profile; a file without any goes byte for byte.
