@@ -25,8 +25,8 @@ def folder(tmp_path_factory) -> Path:
     """A small flat PNG, a large noisy JPEG, and the picture of a question."""
     path = tmp_path_factory.mktemp("pictures")
     picture_file(path / "square.png", "red")
-    waves = np.add.outer(np.sin(np.arange(1000) / 40), np.cos(np.arange(2000) / 55))
-    pixels = np.stack([(waves * 60 + 128).astype(np.uint8)] * 3, axis=-1)
+    waves = np.add.outer(np.sin(np.arange(750) / 40), np.cos(np.arange(1500) / 55)) * 60 + 128
+    pixels = np.stack([waves, waves.T.reshape(waves.shape), 255 - waves], axis=-1).astype(np.uint8)
     Image.fromarray(pixels).save(path / "bridge.jpg", quality=92)
     picture_file(path / "asked.png", "blue", (30, 30))
     return path
