@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableSequence
 
 ModelFamily: TypeAlias = Literal["openai", "openai-patches", "anthropic", "google", "google-fixed", "other"]
 """Families whose rules for counting the tokens of pictures differ (see `budget.image_tokens`)."""
 
-_PARTS: Final = ("bound", "runnable", "first", "default")
-"""Where LangChain's wrappers (bindings, retries, fallbacks, sequences, alternatives) keep what they wrap."""
+_PARTS: Final = ("bound", "runnable", "default")
+"""Where LangChain's wrappers (bindings, retries, fallbacks, alternatives) keep what they wrap."""
 
 
 def chat_model_of(llm: object) -> BaseChatModel | None:
@@ -83,3 +84,6 @@ def _wrapped(llm: object) -> Iterator[object]:
         seen.add(id(part))
         yield part
         waiting += [getattr(part, name, None) for name in _PARTS]
+        waiting += part.steps if isinstance(part, RunnableSequence) else []
+        if type(part).__name__ == "_ConfigurableModel" and getattr(part, "_default_config", None):
+            waiting.append(part._model())  # type: ignore[attr-defined]  # noqa: SLF001 - of init_chat_model

@@ -34,7 +34,6 @@ class Evidence:
 
     Attributes:
         number: Its rank, counted from 1; never changes.
-        name: What it is called in the prompt: its number, or a name of the caller's.
         document: The hit.
         kind: Its modality.
         pictures: What is shown: the picture of an image, key frames of a video.
@@ -43,12 +42,8 @@ class Evidence:
         text_cut: What happened to the text for want of room: nothing, `shortened`, or `left out`.
     """
 
-    def __init__(
-        self, number: int, document: Document, passage_chars: int, *, name: str | None = None
-    ) -> None:
+    def __init__(self, number: int, document: Document, passage_chars: int) -> None:
         self.number = number
-        self.name = str(number) if name is None else one_line(name)
-        self._attribute = "n" if name is None else "id"
         self.document = document
         self.kind = kind_of(document)
         self.pictures: list[PromptPicture] = []
@@ -124,7 +119,7 @@ class Evidence:
     def _quoted(self, tag: str, text: str) -> str:
         """Text between tags that it cannot close or forge."""
         inside = TAG_OPENING.sub("&lt;", text.strip())
-        return f'<{tag} {self._attribute}="{self.name}">\n{inside}\n</{tag}>'
+        return f'<{tag} n="{self.number}">\n{inside}\n</{tag}>'
 
     def _render(self) -> tuple[str, int]:
         if self._rendered is None:
@@ -134,7 +129,7 @@ class Evidence:
         return self._rendered
 
     def _label(self) -> str:
-        label = f"[{self.name}] {self.kind} · {cite(self.document)}"
+        label = f"[{self.number}] {self.kind} · {cite(self.document)}"
         if self.visual:
             label += " · retrieved, not supplied by the user"
             if self.why_not:

@@ -79,9 +79,9 @@ class Fitting:
         """One line that says what was left out for want of room; empty if nothing was."""
         told = []
         if without := [part for part in self.evidence if part.pictures_cut]:
-            told.append(f"pictures of {_names(without)} left out")
+            told.append(f"pictures of {_numbers(without)} left out")
         cuts = {cut: [part for part in self.evidence if part.text_cut == cut] for cut in _CUTS}
-        told += [f"text of {_names(parts)} {cut}" for cut, parts in cuts.items() if parts]
+        told += [f"text of {_numbers(parts)} {cut}" for cut, parts in cuts.items() if parts]
         shown = [picture for part in self.evidence for picture in part.pictures]
         if any(max(picture.width, picture.height) > self._side for picture in shown):
             told.append(f"pictures shrunk to {self._side} pixels")
@@ -155,13 +155,12 @@ class Fitting:
         return sum(picture.sent_bytes for picture in pictures)
 
 
-def _names(parts: Iterable[Evidence]) -> str:
-    """`[2], [4]-[9]`, where numbers are the names."""
-    runs: list[list[Evidence]] = []
+def _numbers(parts: Iterable[Evidence]) -> str:
+    """`[2], [4]-[9]`."""
+    runs: list[list[int]] = []
     for part in parts:
-        if runs and part.name == str(part.number) and runs[-1][-1].number == part.number - 1:
-            runs[-1].append(part)
+        if runs and runs[-1][-1] == part.number - 1:
+            runs[-1].append(part.number)
         else:
-            runs.append([part])
-    ends = ((run[0].name, run[-1].name) for run in runs)
-    return ", ".join(f"[{first}]" if first == last else f"[{first}]-[{last}]" for first, last in ends)
+            runs.append([part.number])
+    return ", ".join(f"[{run[0]}]" if len(run) == 1 else f"[{run[0]}]-[{run[-1]}]" for run in runs)

@@ -101,7 +101,7 @@ class _Opener:
                 logger.warning("picture [%d] is left out of the prompt: %s", part.number, error)
                 why_not = why_not or _reason(error)
                 continue
-            digest, place = _digest(picture), f"[{part.name}]"
+            digest, place = _digest(picture), f"[{part.number}]"
             known = self._shown.setdefault(digest, place)
             if isinstance(source, str):
                 self._shown[source] = known

@@ -83,7 +83,6 @@ def documents_to_content_blocks(
     budget: PromptBudget = DEFAULT_BUDGET,
     passage_chars: int = PASSAGE_CHARS,
     media_policy: MediaPolicy = DEFAULT_POLICY,
-    names: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Turn retrieved documents into LangChain's standard content blocks, best first, numbered from 1.
 
@@ -105,13 +104,11 @@ def documents_to_content_blocks(
         passage_chars: A text longer than this is shown by the part that was found, in whole sentences up to
             three quarters of it, between marks `[…]` (see `quotes.excerpt_of`).
         media_policy: What may be opened. A picture that cannot be opened becomes a line saying so.
-        names: What stands in the brackets in place of the numbers, one for each document.
 
     Raises:
-        ValueError: If `passage_chars` is negative, `names` are more or fewer than the documents, or the
-            labels alone take more than `budget` allows.
+        ValueError: If `passage_chars` is negative, or the labels alone take more than `budget` allows.
     """
-    evidence = _evidence_of(documents, passage_chars, names)
+    evidence = _evidence_of(documents, passage_chars)
     open_pictures(evidence, images=images, budget=budget, media_policy=media_policy)
     fitting = Fitting(evidence, budget)
     fitting.fit()
@@ -239,19 +236,11 @@ def quote_evidence(question: str, documents: Sequence[Document]) -> str:
     return "\n".join(["Found in the collection:", *quotes, "", "Sources:", *sources, "", NO_MODEL_HINT])
 
 
-def _evidence_of(
-    documents: Sequence[Document], passage_chars: int, names: Sequence[str] | None = None
-) -> list[Evidence]:
+def _evidence_of(documents: Sequence[Document], passage_chars: int) -> list[Evidence]:
     if passage_chars < 0:
         msg = f"passage_chars is {passage_chars}: use 0 or more"
         raise ValueError(msg)
-    if names is not None and len(names) != len(documents):
-        msg = f"{len(names)} names for {len(documents)} documents: give one for each"
-        raise ValueError(msg)
-    return [
-        Evidence(number, document, passage_chars, name=None if names is None else names[number - 1])
-        for number, document in enumerate(documents, 1)
-    ]
+    return [Evidence(number, document, passage_chars) for number, document in enumerate(documents, 1)]
 
 
 def _blocks(fitting: Fitting) -> list[dict[str, Any]]:
