@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_CHAIN = re.compile(r"\[?\d+\]?(?:\s*>\s*\[?\d+\]?)+")
-_LIST = re.compile(r"\[\s*[\"']?\d+[\"']?(?:\s*,\s*[\"']?\d+[\"']?)+\s*\]")
-_MARKER = re.compile(r"\[(\d+)\]")
-_NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w]|[.,]\d)")
+_CHAIN = re.compile(r"(?<!\d)\[?\d{1,4}\]?(?:\s*>\s*\[?\d{1,4}\]?)+(?!\d)")
+_LIST = re.compile(r"\[\s*[\"']?\d{1,4}[\"']?(?:\s*,\s*[\"']?\d{1,4}[\"']?)+\s*\]")
+_MARKER = re.compile(r"\[(\d{1,4})\]")
+_NUMBER = re.compile(r"(?<![\w.,])\d{1,4}(?![\w]|[.,]\d)")
+_CHARS = 20_000  # of an answer are read, from its end: expressions go over all of it several times
 
 
 def parse_order(answer: str, count: int) -> list[int]:
@@ -23,10 +23,10 @@ def parse_order(answer: str, count: int) -> list[int]:
         answer: What the model said.
         count: How many candidates there are.
     """
-    text = _THOUGHTS.sub(" ", answer)
+    text = _THOUGHTS.sub(" ", answer[-_CHARS:])
     readings = (
         _longest([[int(n) for n in re.findall(r"\d+", chain)] for chain in _CHAIN.findall(text)]),
-        _longest([[int(n) for n in json.loads(found.replace("'", '"'))] for found in _LIST.findall(text)]),
+        _longest([[int(n) for n in re.findall(r"\d+", found)] for found in _LIST.findall(text)]),
         [int(n) for n in _MARKER.findall(text)],
         [int(n) for n in _NUMBER.findall(text)],
     )
