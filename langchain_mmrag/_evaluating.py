@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import typer
 
@@ -14,13 +14,19 @@ from langchain_mmrag._opening import (
     DEFAULT_FOLDER,
     DEFAULT_MODEL,
     ModelName,
+    open_chat_model,
     open_collection,
 )
 from langchain_mmrag._options import Checkpoint, Collection, Json, Model, Store, named_model
+from langchain_mmrag.errors import MMRAGError
+
+if TYPE_CHECKING:
+    from langchain_mmrag.evaluation.dataset import RetrievalDataset
 
 # written out here too: the modules that have them would make --help slow
 _RANKS: Final = ("raw", "rrf", "centered", "calibrated")
 _SEARCHES: Final = ("vector", "hybrid", "keyword", "text")
+_PATTERNS: Final = ("clip", "caption", "multi-vector")
 _EMBEDDED: Final = "mmrag-tiny"
 
 
@@ -41,6 +47,17 @@ def evaluate(
     ] = "raw,calibrated",
     search: Annotated[
         str | None, typer.Option(help=f"Ways to search, separated by commas: {', '.join(_SEARCHES)}.")
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="Patterns of RAG, separated by commas, in place of ways to rank and search: "
+            f"{', '.join(_PATTERNS)}."
+        ),
+    ] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(help="With --pattern: chat model that answers, such as openai:MODEL or ollama:MODEL."),
     ] = None,
     protocol: Annotated[
         Literal["mixed", "text-to-image", "image-to-text"],
@@ -75,14 +92,24 @@ def evaluate(
 ) -> None:
     """Measure how well questions find their answers among pictures and passages.
 
-    Scores are broken down by what is asked with and what is asked for. A log, and a dataset without
-    documents, ask the collection in --store; everything else is stored in memory for the time.
+    Scores are broken down by what is asked with and what is asked for. With --pattern the patterns of RAG
+    are compared: what they find, what they send to a model, and with --llm how good its answers are. A log,
+    and a dataset without documents, ask the collection in --store; everything else is stored in memory for
+    the time.
     """
     ranks = _several("--compare", compare, _RANKS)
     searches = (None,) if search is None else _several("--search", search, _SEARCHES)
+    patterns = () if pattern is None else _several("--pattern", pattern, _PATTERNS)
+    if llm is not None and not patterns:
+        _misused("--llm", "a chat model answers in patterns of RAG: name some with --pattern")
+    if patterns and thresholds:
+        _misused("--thresholds", "these are of ways to rank: leave --pattern out")
+    if plot is not None:
+        _check_writable(plot)
     if "{}" not in template:
         _misused("--template", "the text needs {} where the label goes")
     named = named_model(model, checkpoint)
+    from langchain_mmrag.demo.captions import captioned
     from langchain_mmrag.demo.labelled import labelled_town
     from langchain_mmrag.demo.worded import labelled_papers
     from langchain_mmrag.evaluation.command import Settings, Sources, run_evaluation
@@ -99,16 +126,30 @@ def evaluate(
         images=images,
         template=template,
         thresholds=thresholds,
+        patterns=patterns,
+        llm=None if llm is None else open_chat_model(llm),
     )
+
+    def drawn_by(dataset: RetrievalDataset) -> tuple[RetrievalDataset, Any]:
+        embedding = (named or ModelName(_EMBEDDED)).load()
+        return (captioned(dataset, embedding) if patterns else dataset), embedding
+
     sources = Sources(
         embedding=(named or ModelName(DEFAULT_MODEL)).load,
         store=lambda: open_collection(store, collection, model=named),
         drawn={
-            "demo": lambda folder: (labelled_town(folder), (named or ModelName(_EMBEDDED)).load()),
-            "words": lambda folder: (labelled_papers(folder, seed), (named or ModelName(_EMBEDDED)).load()),
+            "demo": lambda folder: drawn_by(labelled_town(folder)),
+            "words": lambda folder: drawn_by(labelled_papers(folder, seed)),
         },
     )
-    outcome = run_evaluation(source, settings, sources, console.progress)
+    try:
+        outcome = run_evaluation(source, settings, sources, console.progress)
+    except Exception as error:
+        if llm is None or isinstance(error, MMRAGError | OSError):
+            raise
+        # no key, no network, no such model: every provider has its own errors, without a common base
+        msg = f"{llm} did not answer: {type(error).__name__}: {error}"
+        raise MMRAGError(msg) from error
     if as_json:
         typer.echo(json.dumps(outcome.to_dict(), indent=2, ensure_ascii=False))
     else:
@@ -129,5 +170,11 @@ def _several(parameter: str, given: str, known: tuple[str, ...]) -> Any:
     return names
 
 
-def _misused(parameter: str, message: str) -> None:
+def _check_writable(path: Path) -> None:
+    """Before an hour is spent on what cannot be written."""
+    if not path.parent.is_dir() or path.is_dir():
+        _misused("--plot", f"{path} cannot be written: name a file in a folder that is there")
+
+
+def _misused(parameter: str, message: str) -> NoReturn:
     raise typer.BadParameter(message, param_hint=parameter)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from langchain_mmrag._extras import require
 from langchain_mmrag._record import EMBEDDING
-from langchain_mmrag.errors import StoreError
+from langchain_mmrag.errors import MMRAGError, StoreError
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
     from langchain_mmrag.embeddings import OpenCLIPEmbeddings
     from langchain_mmrag.vectorstores import MultimodalChroma
 
@@ -73,6 +76,22 @@ def open_collection(
     from langchain_mmrag.vectorstores import MultimodalChroma
 
     return MultimodalChroma(collection, embeddings, persist_directory=str(folder))
+
+
+def open_chat_model(name: str) -> BaseChatModel:
+    """A chat model by its provider and name, such as `openai:MODEL`.
+
+    Raises:
+        MissingDependencyError: If the extra `agents` is not installed.
+        MMRAGError: If there is no such provider, its package is missing, or there is no key.
+    """
+    chat_models = require("langchain.chat_models", extra="agents")
+    try:
+        model: BaseChatModel = chat_models.init_chat_model(name)
+    except (ImportError, ValueError) as error:
+        msg = f"cannot use --llm {name}: {error}"
+        raise MMRAGError(msg) from error
+    return model
 
 
 def remember_model(store: MultimodalChroma) -> None:

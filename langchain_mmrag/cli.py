@@ -19,6 +19,7 @@ from langchain_mmrag._opening import (
     DEFAULT_FOLDER,
     DEFAULT_MODEL,
     ModelName,
+    open_chat_model,
     open_collection,
     remember_model,
 )
@@ -28,7 +29,6 @@ from langchain_mmrag.errors import LoadError, MMRAGError, ModelUnavailableError,
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import Runnable
 
     from langchain_mmrag.indexing import Failed
@@ -174,7 +174,7 @@ def ask(
     from langchain_mmrag.chains import create_rag_chain
 
     query = asking.query(question)
-    chat = None if llm is None else _chat_model(llm)
+    chat = None if llm is None else open_chat_model(llm)
     opened = open_collection(store, collection, model=named_model(model, checkpoint))
     hits = opened.search_ranked(query, **asking.options())  # here, as a chain does not tell the scores
     documents = [document for document, _ in hits]
@@ -231,18 +231,6 @@ def classify(
 
 app.command(name="eval")(evaluate)
 app.command(name="serve-mcp")(serve_mcp)
-
-
-def _chat_model(name: str) -> BaseChatModel:
-    from langchain_mmrag._extras import require
-
-    chat_models = require("langchain.chat_models", extra="agents")
-    try:
-        model: BaseChatModel = chat_models.init_chat_model(name)
-    except (ImportError, ValueError) as error:  # its package is missing; no such provider; no key
-        msg = f"cannot use --llm {name}: {error}"
-        raise MMRAGError(msg) from error
-    return model
 
 
 def _stream(chain: Runnable[Any, dict[str, Any]], query: Query, llm: str | None, *, quiet: bool) -> str:

@@ -32,6 +32,7 @@ from langchain_mmrag.ranking import FloatArray, Side, reordered
 _ANSWER = 0.5
 _FEW = 3
 _ABOVE = 1e-3
+_CAPTION = 0.5
 
 
 class WordMatch(Protocol):
@@ -156,7 +157,9 @@ def joined(
 ) -> tuple[dict[Side, FloatArray], dict[Side, FloatArray]]:
     """Scores and relevances of two vectors of each passage, and of each picture with a caption, together.
 
-    Both count alike: (z₁ + z₂) / √2, which by chance varies like either of them (Stouffer 1949).
+    Those of a passage count alike: (z₁ + z₂) / √2, which by chance varies like either of them (Stouffer
+    1949). A caption counts half, (z₁ + z₂ / 2) / √1.25: pictures without one are measured by less, and what
+    a caption says by chance must not put them behind.
 
     Args:
         scores: z of the documents of each side [n].
@@ -164,8 +167,9 @@ def joined(
         second: z of the documents by their other vectors; NaN where there is none [n].
     """
     better = {
-        side: np.where(np.isnan(second[side]), first, (first + second[side]) / sqrt(2.0))
+        side: np.where(np.isnan(second[side]), first, (first + weight * second[side]) / sqrt(1.0 + weight**2))
         for side, first in scores.items()
+        for weight in [_CAPTION if side == "image" else 1.0]
     }
     return dealt(scores, better), dealt(relevance, better)
 

@@ -287,8 +287,15 @@ class MultimodalChroma(SearchingChroma):
         except NotImplementedError as error:
             msg = f"cannot fork {self._collection_name!r}: only Chroma Cloud copies collections on the server"
             raise StoreError(msg) from error
+        return self._opened_again(forked.name, self._text_embedding)
+
+    def without_text_embedding(self) -> Self:
+        """The same collection, searched by vectors of pictures and passages in one space, and by words."""
+        return self if self._text_embedding is None else self._opened_again(self._collection_name, None)
+
+    def _opened_again(self, name: str, text_embedding: Embeddings | None) -> Self:
         return type(self)(
-            forked.name,
+            name,
             self.embeddings,
             client=self._client,
             media_policy=self._given_policy,
@@ -296,7 +303,7 @@ class MultimodalChroma(SearchingChroma):
             relevance_score_fn=self.override_relevance_score_fn,
             rank=self.rank,
             search=self.search_mode,
-            text_embedding=self._text_embedding,
+            text_embedding=text_embedding,
         )
 
     @classmethod

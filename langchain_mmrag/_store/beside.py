@@ -16,6 +16,7 @@ from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import SIDES, FloatArray, Side, relevance, unit
 
 _TINY = 1e-9
+_PRIOR_ITEMS = 2.0  # that all texts count for beside the few of one side
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,18 @@ class Second:
         return np.array([float(vectors[id_] @ self.vector) if id_ in vectors else np.nan for id_ in ids])
 
     def standing(self, side: Side, cosines: FloatArray) -> FloatArray:
-        """By how many deviations each row stands out among the texts of its side [n]."""
-        chance = self.companion.background(side).vectors @ self.vector
-        result: FloatArray = (cosines - chance.mean()) / max(float(chance.std()), _TINY)
+        """By how many deviations each row stands out among the texts of its side [n].
+
+        Captions are short and passages long, so that a query scores differently with either by chance.
+        """
+        samples = {each: self.companion.sample(each) for each in SIDES}
+        chance = {each: sample @ self.vector for each, sample in samples.items() if len(sample)}
+        every = np.concatenate(list(chance.values()))
+        own = chance.get(side, every)
+        trust = len(own) / (len(own) + _PRIOR_ITEMS)
+        mean = trust * own.mean() + (1 - trust) * every.mean()
+        variance = trust * own.var() + (1 - trust) * every.var()
+        result: FloatArray = (cosines - mean) / max(float(np.sqrt(variance)), _TINY)
         return result
 
     def relevances(self, side: Side, cosines: FloatArray, count: int) -> FloatArray:

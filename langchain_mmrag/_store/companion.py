@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 SUFFIX: Final = ".text"
 _FEW: Final = 256  # texts that a search embeds by the way, as those a crash has left behind
-_ENOUGH: Final = 30  # texts of a side to know from what it scores by chance
 _DIGEST: Final = "text_sha256"
 _REMEDY: Final = (
     "Give the text_embedding it was made with, or delete this collection through the client and call"
@@ -159,12 +158,9 @@ class Companion:
         return kept[1]
 
     def background(self, side: Side) -> TextBackground:
-        """What the texts of a side are like; those of both where the side has too few to tell.
-
-        Captions are short and passages long, so that a query scores differently with either by chance.
-        """
+        """What the texts of a side are like; those of both where the side has none."""
         own = self.sample(side)
-        if len(own) < _ENOUGH:
+        if not len(own):
             own = np.concatenate([each for each in map(self.sample, SIDES) if len(each)] or [own])
         kept = self._backgrounds.get(side)
         if kept is None or not np.array_equal(kept.vectors, own):

@@ -11,12 +11,14 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from langchain_mmrag._retrieving import RagPattern
 from langchain_mmrag.errors import DatasetError, SourceNotFoundError
 from langchain_mmrag.evaluation.builders import answers, captions, folder, protocols, vectors
 from langchain_mmrag.evaluation.builders.protocols import Protocol
-from langchain_mmrag.evaluation.dataset import RetrievalDataset
+from langchain_mmrag.evaluation.dataset import RetrievalDataset, with_words
 from langchain_mmrag.evaluation.jsonl import has_documents, load_dataset
 from langchain_mmrag.evaluation.metrics import check_extra, default_measures
+from langchain_mmrag.evaluation.patterns import PatternReport, compare_patterns
 from langchain_mmrag.evaluation.published import published_figures, published_measures
 from langchain_mmrag.evaluation.report import Published, Report
 from langchain_mmrag.evaluation.runner import IdOf, OnProgress, evaluate
@@ -43,6 +45,8 @@ class Settings:
         images: Folder of the pictures of a file of captions.
         template: Question in words for a label.
         thresholds: Whether to measure relevance thresholds as well.
+        patterns: Patterns of RAG to compare, in place of ways of ranking and searching.
+        llm: A chat model to answer in each pattern.
     """
 
     ranks: Sequence[Rank] = ("raw", "calibrated")
@@ -56,6 +60,8 @@ class Settings:
     images: Path | None = None
     template: str = folder.DEFAULT_TEMPLATE
     thresholds: bool = False
+    patterns: Sequence[RagPattern] = ()
+    llm: Any | None = None
 
 
 @dataclass(frozen=True)
@@ -80,22 +86,26 @@ class Outcome:
     Attributes:
         report: Of the ranking.
         thresholds: By way of ranking, if they were asked for.
+        patterns: What was sent and answered, if patterns were compared; the report is of what they found.
     """
 
     report: Report
     thresholds: dict[str, ThresholdTable] = field(default_factory=dict)
+    patterns: PatternReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain types."""
         return {
             **self.report.to_dict(),
             "thresholds": {name: table.to_dict() for name, table in self.thresholds.items()},
+            **({} if self.patterns is None else self.patterns.beside_retrieval()),
         }
 
     def to_markdown(self) -> str:
         """Everything as tables."""
         tables = [f"{name}. {table.to_markdown()}" for name, table in self.thresholds.items()]
-        return "\n\n".join([self.report.to_markdown(), *tables])
+        further = [] if self.patterns is None else self.patterns.further_tables()
+        return "\n\n".join([self.report.to_markdown(), *further, *tables])
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,7 @@ class _Subject:
 
     dataset: RetrievalDataset
     embedding: Any = None
+    text_embedding: Any = None
     store: Any = None
     id_of: IdOf = lambda document: document.id
     measures: Sequence[str] = ()
@@ -113,7 +124,7 @@ class _Subject:
         """Its collection."""
         if self.store is not None:
             return nullcontext(self.store)
-        return collection_of(self.dataset, self.embedding, on_progress)
+        return collection_of(self.dataset, self.embedding, on_progress, text_embedding=self.text_embedding)
 
 
 def run_evaluation(
@@ -138,10 +149,12 @@ def run_evaluation(
         SourceNotFoundError: If there is no such file or folder.
     """
     check_extra()
+    if settings.patterns:
+        return _patterns(source, settings, sources, on_progress)
     with TemporaryDirectory(prefix="mmrag_eval_") as work:
         subject = _subject(source, settings, sources, Path(work))
         if any(search not in {None, "vector"} for search in settings.searches):
-            subject = replace(subject, dataset=_with_words(subject.dataset))
+            subject = replace(subject, dataset=with_words(subject.dataset))
         _check_depth(subject.dataset, settings.k)
         with on_progress("Embedding") as step, subject.opened(step) as store:
             report = _report(subject, store, settings, on_progress)
@@ -156,6 +169,34 @@ def run_evaluation(
             with on_progress("Embedding") as step, apart.opened(step) as store:
                 tables = _thresholds(apart, store, settings)
         return Outcome(report, tables)
+
+
+def _patterns(
+    source: str,
+    settings: Settings,
+    sources: Sources,
+    on_progress: Callable[[str], AbstractContextManager[OnProgress]],
+) -> Outcome:
+    with TemporaryDirectory(prefix="mmrag_eval_") as work:
+        if Path(source).suffix == ".npy":
+            msg = f"{source}: ready vectors have no texts, and patterns compare what texts find"
+            raise DatasetError(msg)
+        subject = _subject(source, settings, sources, Path(work))
+        # The model's own side for text serves as the embedding of texts: it is there, and needs no network.
+        subject = replace(subject, dataset=with_words(subject.dataset), text_embedding=subject.embedding)
+        _check_depth(subject.dataset, settings.k)
+        with on_progress("Embedding") as step, subject.opened(step) as store, on_progress("Asking") as asking:
+            found = compare_patterns(
+                subject.dataset,
+                store,
+                settings.patterns,
+                llm=settings.llm,
+                k=settings.k,
+                id_of=subject.id_of,
+                seed=settings.seed,
+                on_progress=asking,
+            )
+    return Outcome(found.retrieval, patterns=found)
 
 
 def _subject(source: str, settings: Settings, sources: Sources, work: Path) -> _Subject:
@@ -219,17 +260,6 @@ def _lines(path: Path, settings: Settings, sources: Sources) -> _Subject:
 def _source_of(document: Document) -> str | None:
     found = document.metadata.get(SOURCE)
     return None if found is None else str(found)
-
-
-def _with_words(dataset: RetrievalDataset) -> RetrievalDataset:
-    """Without the queries that are a picture alone: a search by words cannot take them."""
-    queries = [query for query in dataset.queries if (query.text or "").strip()]
-    left_out = len(dataset.queries) - len(queries)
-    if not queries:
-        msg = f"{dataset.name}: every query is a picture without words: search by vector"
-        raise DatasetError(msg)
-    note = f", without {left_out} queries that are pictures alone" if left_out else ""
-    return replace(dataset, name=f"{dataset.name}{note}", queries=queries)
 
 
 def _check_depth(dataset: RetrievalDataset, k: int) -> None:

@@ -26,7 +26,8 @@ class EvalQuery:
         image: Path or URL of a picture.
         modality: The row of the breakdown it counts in; by default `text`, `image` or `text+image`.
         exclude: Documents that do not count for it, such as the picture it asks with.
-        unrelated: Nothing in the collection answers it: for thresholds only.
+        unrelated: Nothing in the collection answers it: for thresholds, and for answers that should refuse.
+        answers: What a right answer contains, in one wording or another: for answers of a model.
     """
 
     id: str
@@ -35,6 +36,7 @@ class EvalQuery:
     modality: str | None = None
     exclude: tuple[str, ...] = ()
     unrelated: bool = False
+    answers: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -137,6 +139,21 @@ class RetrievalDataset:
 
         drawn = np.random.default_rng(seed).choice(len(self.queries), count, replace=False)
         return replace(self, queries=[self.queries[place] for place in sorted(drawn.tolist())])
+
+
+def with_words(dataset: RetrievalDataset) -> RetrievalDataset:
+    """A dataset without the queries that are a picture alone: a search by words cannot take them.
+
+    Raises:
+        DatasetError: If there are no others.
+    """
+    queries = [query for query in dataset.queries if (query.text or "").strip()]
+    left_out = len(dataset.queries) - len(queries)
+    if not queries:
+        msg = f"{dataset.name}: every query is a picture without words: search by vector"
+        raise DatasetError(msg)
+    note = f", without {left_out} queries that are pictures alone" if left_out else ""
+    return replace(dataset, name=f"{dataset.name}{note}", queries=queries)
 
 
 def missing_file(path: str | None) -> bool:

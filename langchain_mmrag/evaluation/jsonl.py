@@ -7,10 +7,11 @@ One line is one document or one query, in any order:
     {"query": "q1", "text": "red lighthouse", "relevant": {"d1": 1, "d2": 2}}
     {"query": "q2", "image": "pictures/postcard.jpg", "text": "at night", "relevant": ["d2"]}
     {"query": "q3", "text": "price of copper", "unrelated": true}
+    {"query": "q4", "text": "who keeps the key?", "relevant": ["d1"], "answers": ["Ida Brand", "Mrs Brand"]}
 
 `relevant` maps ids of documents to grades, or lists them (grade 1). `exclude` lists documents that do not
-count for a query, and `modality` names the row of the breakdown it belongs to. Pictures are web addresses or
-paths relative to the file.
+count for a query, `answers` what a right answer contains, and `modality` names the row of the breakdown it
+belongs to. Pictures are web addresses or paths relative to the file.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from langchain_mmrag.errors import DatasetError
 from langchain_mmrag.evaluation.dataset import EvalDocument, EvalQuery, Problem, RetrievalDataset, absolute
 
 _DOCUMENT_KEYS = ("document", "text", "image", "metadata")
-_QUERY_KEYS = ("query", "text", "image", "modality", "relevant", "exclude", "unrelated")
+_QUERY_KEYS = ("query", "text", "image", "modality", "relevant", "exclude", "unrelated", "answers")
 
 
 def load_dataset(path: str | Path, documents: Sequence[EvalDocument] = ()) -> RetrievalDataset:
@@ -117,6 +118,20 @@ def text_of(row: Mapping[str, Any], key: str, where: str) -> str | None:
     return value
 
 
+def references_of(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """What a right answer contains, one wording or a list of them under `answers`.
+
+    Raises:
+        DatasetError: If it is neither.
+    """
+    given = row.get("answers") or []
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, list) or not all(isinstance(each, str) and each.strip() for each in given):
+        msg = f'{where}: answers are texts, as in ["Ida Brand", "Mrs Brand"], not {given!r}'
+        raise DatasetError(msg)
+    return tuple(given)
+
+
 def _document(row: Mapping[str, Any], folder: Path, where: str) -> EvalDocument:
     _known_keys(row, _DOCUMENT_KEYS, where)
     metadata = row.get("metadata") or {}
@@ -142,6 +157,7 @@ def _query(row: Mapping[str, Any], folder: Path, where: str) -> EvalQuery:
         modality=text_of(row, "modality", where),
         exclude=tuple(_grades(row.get("exclude", []), where)),
         unrelated=bool(row.get("unrelated", False)),
+        answers=references_of(row, where),
     )
 
 
@@ -189,6 +205,7 @@ def _rows(dataset: RetrievalDataset, folder: Path) -> Iterator[dict[str, Any]]:
                 "relevant": dict(dataset.relevance.get(query.id, {})),
                 "exclude": list(query.exclude),
                 "unrelated": query.unrelated,
+                "answers": list(query.answers),
             }
         )
 

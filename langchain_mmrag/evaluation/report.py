@@ -167,7 +167,7 @@ class Report:
         rows = []
         for name, run in self.runs.items():
             for place, cell in enumerate(run.shown):
-                figures = [_score(cell.scores[first]), *(f"{cell.scores[m].mean:.3f}" for m in others)]
+                figures = [scored(cell.scores[first]), *(f"{cell.scores[m].mean:.3f}" for m in others)]
                 shown = [f"{run.mix[cell.query].get(kind, 0):.0%}" for kind in kinds]
                 times = ["", ""] if place else [f"{run.latency.p50:.1f}", f"{run.latency.p90:.1f}"]
                 rows.append([name, cell.name, str(cell.queries), *figures, *shown, *times])
@@ -188,7 +188,7 @@ class Report:
         for each in shown:
             d = each.difference
             cell = Cell(each.query, each.target, 0, {})
-            apart = _score(Score(d.mean, d.low, d.high), sign="+")
+            apart = scored(Score(d.mean, d.low, d.high), sign="+")
             rows.append([f"{each.run} - {each.baseline}", cell.name, apart, _p(d.p)])
         return table(header, rows)
 
@@ -197,7 +197,8 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "<0.001"  # noqa: PLR2004 - the digits shown
 
 
-def _score(value: Score, sign: str = "") -> str:
+def scored(value: Score, sign: str = "") -> str:
+    """A mean with its interval."""
     shown = f"{value.mean:{sign}.3f}"
     return shown if value.low is None else f"{shown} [{value.low:{sign}.3f}, {value.high:{sign}.3f}]"
 

@@ -25,6 +25,8 @@ def collection_of(
     dataset: RetrievalDataset,
     embedding: Any,
     on_progress: Callable[[int, int, str], None] = lambda *_: None,
+    *,
+    text_embedding: Any | None = None,
 ) -> Iterator[MultimodalChroma]:
     """A collection in memory of a dataset's documents, gone afterwards.
 
@@ -32,13 +34,14 @@ def collection_of(
         dataset: What to store.
         embedding: Any embedding a store takes.
         on_progress: Told how many documents of how many are stored.
+        text_embedding: One for text alone, as a store takes it.
 
     Raises:
         LoadError: If a picture cannot be read.
     """
     from langchain_mmrag.vectorstores import MultimodalChroma
 
-    store = MultimodalChroma(f"evaluation-{uuid4()}", embedding)
+    store = MultimodalChroma(f"evaluation-{uuid4()}", embedding, text_embedding=text_embedding)
     try:
         total = len(dataset.documents)
         for start in range(0, total, _AT_ONCE):

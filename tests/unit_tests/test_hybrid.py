@@ -167,9 +167,9 @@ def test_two_vectors_count_alike_and_a_missing_one_not_at_all():
 
 
 def test_a_caption_moves_its_picture_among_pictures_and_no_passage():
-    captions = np.array([np.nan, 4.0])
+    captions = np.array([np.nan, 5.0])
     scores, relevance = joined(SCORES, RELEVANCE, {"text": np.full(4, np.nan), "image": captions})
-    # 2.5 without a caption, (0.5 + 4) / √2 = 3.18 with one
+    # 2.5 without a caption, (0.5 + 5 / 2) / √1.25 = 2.68 with one
     assert plain(scores) == {"text": [3, 2, 1, 0], "image": [0.5, 2.5]}
     assert plain(relevance) == {"text": plain(RELEVANCE)["text"], "image": [0.15, 0.8]}
 

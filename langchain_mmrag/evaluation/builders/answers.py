@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from langchain_mmrag.errors import DatasetError
 from langchain_mmrag.evaluation.dataset import EvalDocument, EvalQuery, RetrievalDataset, absolute
-from langchain_mmrag.evaluation.jsonl import rows_of, text_of
+from langchain_mmrag.evaluation.jsonl import references_of, rows_of, text_of
 
 By: TypeAlias = Literal["ids", "sources"]
 _KEYS: Final[tuple[By, By]] = ("ids", "sources")
@@ -22,7 +22,7 @@ def read_answers(
     A line is `{"question": "Who keeps the key?", "sources": ["notes/key.md"]}`. In place of `question` or
     beside it there may be an `image`, a path relative to the file; in place of `sources`, the files that
     answered, there may be `ids`, the documents. One file uses one of the two. `"unrelated": true` in place of
-    both marks a question nothing answers.
+    both marks a question nothing answers. `answers` may list what a right answer contains.
 
     Args:
         path: The log, as JSON lines.
@@ -79,6 +79,7 @@ def _query(row: Mapping[str, Any], folder: Path, number: int, where: str) -> Eva
         text=text,
         image=None if image is None else absolute(image, folder),
         unrelated=bool(row.get("unrelated", False)),
+        answers=references_of(row, where),
     )
 
 
