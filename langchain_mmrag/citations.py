@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple, TypedDict
 
 from langchain_core.documents import Document
 
-from langchain_mmrag.prompts import cite, cite_link
+from langchain_mmrag.citing import cite, cite_link
 
 _OPEN: Final = "[【［"  # noqa: RUF001 (full-width brackets: some models write them)
 _SPACES: Final = " \t\u00a0\u202f"
@@ -56,8 +56,8 @@ class Citation(TypedDict):
 
     Attributes:
         number: Its `[n]` in the answer; the document is `context[n - 1]`.
-        source: Where it is from, for people (see `prompts.cite`).
-        link: An address that opens it at its page or second, if it has one (see `prompts.cite_link`).
+        source: Where it is from, for people (see `citing.cite`).
+        link: An address that opens it at its page or second, if it has one (see `citing.cite_link`).
         id: The document's id, if it has one.
     """
 

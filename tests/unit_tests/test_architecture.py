@@ -31,6 +31,8 @@ LAYERS = [
         "_pictures",
         "_fitting",
         "citations",
+        "history",
+        "_question",
         "zero_shot",
         "_record",
         "_store",

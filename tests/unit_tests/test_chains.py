@@ -44,7 +44,13 @@ def shelf(tmp_path):
 
 def test_a_question_becomes_input_context_and_answer(shelf):
     result = create_rag_chain(shelf, model("At Cape Ann [1].")).invoke({"input": QUESTION})
-    assert result == {"input": QUESTION, "context": shelf.documents, "answer": "At Cape Ann [1]."}
+    assert result == {
+        "input": QUESTION,
+        "context": shelf.documents,
+        "answer": "At Cape Ann [1].",
+        "citations": [{"number": 1, "source": "notes.md", "link": None, "id": None}],
+        "removed_citations": [],
+    }
 
 
 def test_the_model_reads_rules_then_evidence_then_the_question(shelf):
@@ -169,7 +175,9 @@ def test_an_open_file_as_picture_serves_search_and_prompt(shelf, tmp_path):
     ("asked", "error", "words"),
     [
         ({}, ValueError, "no question in a dict"),
-        ({"input": " \n"}, ValueError, "no question in a dict"),
+        ({"input": ""}, ValueError, "the question is empty"),
+        ({"input": " \n"}, ValueError, "the question is empty"),
+        ({"input": Query(text=" ")}, ValueError, "the question is empty"),
         ({"input": {"words": "x"}}, ValueError, "unknown key words"),
         ({"question": "x"}, ValueError, "keys \\['question'\\]"),
         ({"input": 7}, TypeError, '"input" is a int'),
@@ -214,7 +222,7 @@ def test_a_prompt_of_ones_own_gets_evidence_question_and_every_other_key(shelf):
             ("human", "In {language}: {input}"),
         ]
     )
-    llm = model("oui")
+    llm = model("Where is it?", "oui")
     asked = {
         "input": QUESTION,
         "role": "guide",
@@ -222,7 +230,7 @@ def test_a_prompt_of_ones_own_gets_evidence_question_and_every_other_key(shelf):
         "chat_history": [HumanMessage("Hello."), AIMessage("Hi.")],
     }
     result = create_rag_chain(shelf, llm, prompt=prompt).invoke(asked)
-    messages = llm.calls[0]
+    messages = llm.calls[1]
     assert messages[:3] == [SystemMessage("You are a guide."), HumanMessage("Hello."), AIMessage("Hi.")]
     assert len(messages) == 4
     assert texts(messages[3].content)[-1] == f"In French: {QUESTION}"
@@ -296,7 +304,9 @@ def test_a_model_without_image_input_gets_one_plain_string_with_captions(shelf):
 
 
 def test_max_images_bounds_the_pictures(tmp_path):
-    shelf = ShelfRetriever(documents=[picture(picture_file(tmp_path / f"{i}.png", size=(9, 9 + i))) for i in range(4)])
+    shelf = ShelfRetriever(
+        documents=[picture(picture_file(tmp_path / f"{i}.png", size=(9, 9 + i))) for i in range(4)]
+    )
     llm = model("yes")
     create_rag_chain(shelf, llm, budget=PromptBudget(max_images=3)).invoke(QUESTION)
     assert len(pictures(llm.calls[0][-1].content)) == 3
@@ -340,7 +350,8 @@ def test_without_a_model_the_evidence_is_quoted_with_citations(shelf):
 def test_nothing_found_is_said_without_calling_the_model(with_model):
     llm = model("made up") if with_model else None
     result = create_rag_chain(ShelfRetriever(documents=[]), llm).invoke(QUESTION)
-    assert result == {"input": QUESTION, "context": [], "answer": NOTHING_FOUND}
+    found = {"context": [], "answer": NOTHING_FOUND, "citations": [], "removed_citations": []}
+    assert result == {"input": QUESTION, **found}
     assert llm is None or llm.calls == []
 
 
@@ -370,26 +381,37 @@ def test_the_whole_way_from_a_collection_to_an_answer(clip, tmp_path):
 # --- LCEL ------------------------------------------------------------------------------------------------
 
 
-def test_streaming_gives_the_context_first_and_the_answer_token_by_token(shelf):
+CITED = {
+    "citations": [{"number": 1, "source": "notes.md", "link": None, "id": None}],
+    "removed_citations": [],
+}
+
+
+def test_streaming_gives_the_context_first_then_the_answer_token_by_token_then_citations(shelf):
     chunks = list(create_rag_chain(shelf, model("At Cape Ann [1].")).stream({"input": QUESTION}))
     assert chunks[:2] == [{"input": QUESTION}, {"context": shelf.documents}]
-    assert len(chunks) > 4
-    assert all(list(chunk) == ["answer"] for chunk in chunks[2:])
-    assert "".join(chunk["answer"] for chunk in chunks[2:]) == "At Cape Ann [1]."
+    assert len(chunks) > 5
+    assert all(list(chunk) == ["answer"] for chunk in chunks[2:-1])
+    assert "".join(chunk["answer"] for chunk in chunks[2:-1]) == "At Cape Ann [1]."
+    assert chunks[-1] == CITED
 
 
 async def test_async_streaming_gives_the_same(shelf):
     chain = create_rag_chain(shelf, model("At Cape Ann [1]."))
     chunks = [chunk async for chunk in chain.astream({"input": QUESTION})]
     assert chunks[1] == {"context": shelf.documents}
-    assert len(chunks) > 4
-    assert "".join(chunk["answer"] for chunk in chunks[2:]) == "At Cape Ann [1]."
+    assert len(chunks) > 5
+    assert "".join(chunk["answer"] for chunk in chunks[2:-1]) == "At Cape Ann [1]."
+    assert chunks[-1] == CITED
 
 
 def test_streaming_without_a_model_and_without_a_find(shelf):
-    assert list(create_rag_chain(shelf).stream(QUESTION))[-1]["answer"].endswith(NO_MODEL_HINT)
+    *_, quotes, cited = create_rag_chain(shelf).stream(QUESTION)
+    assert quotes["answer"].endswith(NO_MODEL_HINT)
+    assert [citation["number"] for citation in cited["citations"]] == [1, 2]
     empty = ShelfRetriever(documents=[])
-    assert list(create_rag_chain(empty, model("x")).stream(QUESTION))[-1] == {"answer": NOTHING_FOUND}
+    *_, answer, cited = create_rag_chain(empty, model("x")).stream(QUESTION)
+    assert (answer, cited) == ({"answer": NOTHING_FOUND}, {"citations": [], "removed_citations": []})
 
 
 def test_batch_keeps_the_order_of_questions(shelf):
