@@ -1,0 +1,146 @@
+"""A genuine inference server, `transformers serve`, asked by the real OpenAI client through `create_rag_chain`.
+
+The model is a LLaVA with random weights, made on the spot, so its words are nonsense. But they are its own words
+for the very pictures it was sent: that the pictures arrive is what these tests show.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.messages import HumanMessage
+from langchain_openai import ChatOpenAI
+
+from langchain_mmrag.chains import create_rag_chain
+from langchain_mmrag.prompts import image_block
+from tests.tiny_vision_model import llava
+from tests.unit_tests.answering import ShelfRetriever, note, picture, picture_file
+
+PICTURE_TOKENS = 4
+QUESTION = "What colour is it?"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The model's name and the address of a server that lives as long as this module's tests."""
+    folder = tmp_path_factory.mktemp("serve")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = [Path(sys.executable).with_name("transformers"), "serve"]  # it loads a model when asked
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", port, "--device", "cpu"],
+            env={**os.environ, **offline, "OMP_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            llava(folder / "model")  # while the server starts
+            wait_for(server, f"http://127.0.0.1:{port}/health", folder / "log")
+            yield str(folder / "model"), f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def wait_for(server, address, log, seconds=90):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            pytest.fail(f"the server stopped: {log.read_text()}")
+        try:
+            with urlopen(address, timeout=2):
+                return
+        except (URLError, TimeoutError):
+            time.sleep(0.1)
+    pytest.fail(f"no answer in {seconds} s: {log.read_text()}")
+
+
+@pytest.fixture
+def llm(served):
+    name, url = served
+    return ChatOpenAI(model=name, base_url=url, api_key="none", max_tokens=24, temperature=0, max_retries=0)
+
+
+@pytest.fixture
+def about(tmp_path):
+    """A retriever that finds a passage and a picture of the colours given."""
+
+    def find(*colours):
+        paths = [picture_file(tmp_path / colour / "flag.png", colour) for colour in colours]
+        return ShelfRetriever(documents=[note("Flags were hoisted."), *map(picture, paths)])
+
+    return find
+
+
+def test_the_answer_depends_on_the_picture_alone(llm, about):
+    answers = [
+        create_rag_chain(about(colour), llm).invoke(QUESTION)["answer"] for colour in ("red", "blue", "red")
+    ]
+    assert answers[0] == answers[2]
+    assert answers[0] != answers[1]
+    blind = [
+        create_rag_chain(about(colour), llm, images=False).invoke(QUESTION)["answer"]
+        for colour in ("red", "blue")
+    ]
+    assert blind[0] == blind[1]
+    assert blind[0] not in answers
+
+
+async def test_streamed_and_async_answers_are_the_same(llm, about):
+    chain = create_rag_chain(about("red", "green"), llm)
+    expected = chain.invoke(QUESTION)["answer"]
+    assert expected
+    pieces = [chunk["answer"] for chunk in chain.stream(QUESTION) if "answer" in chunk]
+    assert "".join(pieces) == expected
+    assert len(pieces) > 5
+    assert (await chain.ainvoke(QUESTION))["answer"] == expected
+    pieces = [chunk["answer"] async for chunk in chain.astream(QUESTION) if "answer" in chunk]
+    assert "".join(pieces) == expected
+
+
+def test_each_picture_costs_what_the_model_takes_for_one(llm, tmp_path):
+    block = image_block(picture_file(tmp_path / "red.png"))
+    spent = [
+        llm.invoke([HumanMessage([{"type": "text", "text": QUESTION}, *([block] * number)])]).usage_metadata
+        for number in (0, 1, 3)
+    ]
+    without = spent[0]["input_tokens"]
+    assert [use["input_tokens"] - without for use in spent] == [0, PICTURE_TOKENS, 3 * PICTURE_TOKENS]
+
+
+def test_the_picture_of_a_question_arrives_apart(llm, about, tmp_path):
+    chain = create_rag_chain(about("red"), llm)
+    answers, tokens = [], []
+    for colour in ("green", "blue"):
+        used = UsageMetadataCallbackHandler()
+        asked = {"input": QUESTION, "image": picture_file(tmp_path / f"{colour}.png", colour)}
+        answers.append(chain.invoke(asked, {"callbacks": [used]})["answer"])
+        tokens += [use["input_tokens"] for use in used.usage_metadata.values()]
+    assert answers[0] != answers[1]
+    assert tokens[0] == tokens[1] > 0
+
+
+def test_the_responses_interface_carries_pictures_too(served, about):
+    name, url = served
+    llm = ChatOpenAI(
+        model=name, base_url=url, api_key="none", max_tokens=24, use_responses_api=True, max_retries=0
+    )
+    red, blue = (
+        create_rag_chain(about(colour), llm).invoke(QUESTION)["answer"] for colour in ("red", "blue")
+    )
+    assert red
+    assert red != blue
