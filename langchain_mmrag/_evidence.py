@@ -50,7 +50,8 @@ class Evidence:
         self.why_not = ""
         self.pictures_cut = False
         self.text_cut = ""
-        self._texts = _texts_of(document, self.kind, passage_chars)
+        self._whole = _texts_of(document, self.kind, passage_chars)
+        self._texts = self._whole
         self._rendered: tuple[str, int] | None = None
 
     @property
@@ -84,21 +85,36 @@ class Evidence:
         self.pictures_cut = True
         self.show(kept, "" if kept else why_not)
 
-    def cut_text(self, room: int) -> None:
-        """Shorten the text so that label and text take `room` tokens at most, or leave it out."""
-        whole, self._texts = self._texts, []
-        self.text_cut, self._rendered = "shortened", None
-        room -= self.text_tokens
-        for tag, text in whole:  # of a picture the caption comes first, then the words read in it
-            kept = self._fitting(tag, text, room)
-            if kept:
-                self._texts.append((tag, kept))
-                room -= self._tokens_of(tag, kept)
-            if kept != text:
+    def cut_text(self, room: int) -> bool:
+        """Shorten the text so that label and text take `room` tokens at most, or leave it out.
+
+        Returns:
+            Whether it takes less now; if leaving it out would only lengthen the label, it stays.
+        """
+        before = (self._texts, self.text_cut, self.text_tokens)
+        self._set_texts([], "left out")
+        kept: list[tuple[str, str]] = []
+        left = room - self.text_tokens
+        for tag, text in before[0]:  # of a picture the caption comes first, then the words read in it
+            part = self._fitting(tag, text, left)
+            if part:
+                kept.append((tag, part))
+                left -= self._tokens_of(tag, part)
+            if part != text:
                 break
-        if whole and not self._texts:
-            self.text_cut = "left out"
-        self._rendered = None
+        if kept:
+            self._set_texts(kept, "shortened")
+        if self.text_tokens >= before[2]:
+            self._set_texts(*before[:2])
+            return False
+        return True
+
+    def restore_text(self) -> None:
+        """Put back what was cut."""
+        self._set_texts(self._whole, "")
+
+    def _set_texts(self, texts: list[tuple[str, str]], cut: str) -> None:
+        self._texts, self.text_cut, self._rendered = texts, cut, None
 
     def _fitting(self, tag: str, text: str, room: int) -> str:
         """As much of a text as takes `room` tokens at most with its tags, or nothing."""

@@ -4,7 +4,7 @@ In this order, and no further than needed:
 
 1. all retrieved pictures are shrunk to a common longer side: 768, 512, 384, at last 256 pixels;
 2. from the lowest rank up, pictures are left out, and texts shortened or left out;
-3. the pictures that stay grow again as far as there is room;
+3. texts come back, and the pictures that stay grow again, as far as there is room;
 4. if labels alone are still too much, the picture of the question is shrunk.
 
 Labels and numbers always stay. What does not even fit then is an error.
@@ -63,6 +63,7 @@ class Fitting:
             if self._fits():
                 break
         if self._fits():
+            self._refill()
             self._try(sides)  # larger again
         else:
             self._shrink_question(sides)
@@ -99,9 +100,20 @@ class Fitting:
         """Leave out of one document what it takes for the rest to fit, at most all but its label."""
         while part.pictures and not self._fits():
             part.drop_picture()
+        self._cut_text(part)
+
+    def _cut_text(self, part: Evidence) -> None:
         # more than once: the line that tells of it takes room too
         while part.has_text and (excess := self._excess_tokens()) > 0:
-            part.cut_text(part.text_tokens - excess)
+            if not part.cut_text(part.text_tokens - excess):
+                break
+
+    def _refill(self) -> None:
+        """Put back the texts that have room beside what was kept, the best ranked first."""
+        for part in self.evidence:
+            if part.text_cut:
+                part.restore_text()
+                self._cut_text(part)
 
     def _shrink_question(self, sides: Sequence[int]) -> None:
         if (whole := self.question) is not None:

@@ -88,7 +88,7 @@ def documents_to_content_blocks(
 
     A passage, a table and a transcript are one text block: the label, then the text between tags. A picture
     is a text block with its label (and caption, and words read in it), followed by an image block in JPEG,
-    PNG, GIF or WebP; a video hit likewise, followed by up to three key frames: those that `thumbnail` in its
+    PNG or WebP; a video hit likewise, followed by up to three key frames: those that `thumbnail` in its
     metadata names (a path or a list of them), else some taken from the film, if PyAV is installed.
     A picture that comes twice is sent once.
 
@@ -193,7 +193,7 @@ def question_picture_blocks(
 def image_block(
     source: ImageInput, *, max_side: int = 1024, media_policy: MediaPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """A picture as a standard image block: base64 of a JPEG, PNG, GIF or WebP, shrunk to `max_side` pixels.
+    """A picture as a standard image block: base64 of a JPEG, PNG or WebP, shrunk to `max_side` pixels.
 
     Raises:
         LoadError: If the picture cannot be opened under `media_policy`.

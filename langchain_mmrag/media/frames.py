@@ -79,6 +79,9 @@ def key_frames(
     except av.error.InvalidDataError as error:
         msg = f"{name} is not a film that can be read, or it is broken ({error.strerror})"
         raise CorruptMediaError(msg) from error
+    except av.error.ArgumentError as error:  # FFmpeg's word for a container that is not among those allowed
+        msg = f"{name} is no film of a kind that is read here"
+        raise UnsupportedFormatError(msg) from error
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
         msg = f"{name} is a broken film ({type(error).__name__})"
         raise CorruptMediaError(msg) from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from struct import error as StructError  # noqa: N812 - an error is named like one
 from struct import pack, unpack_from
 
-from langchain_mmrag.media.formats import GIF, JPEG, PNG, WEBP, ImageFormat
+from langchain_mmrag.media.formats import JPEG, PNG, WEBP, ImageFormat
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # none of these stands in coded pixels
 _SOI, _EOI, _SOS = b"\xff\xd8", 0xD9, 0xDA
@@ -21,7 +21,6 @@ _PNG_KEPT = {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"sBIT", b"bK
 _PNG_LOWER = 0x20  # the bit that marks a chunk as one a decoder may pass over
 _WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 _WEBP_METADATA_FLAGS = 0x08 | 0x04  # EXIF and XMP
-_GIF_EXTENSION, _GIF_CONTROL, _GIF_IMAGE, _GIF_END = 0x21, 0xF9, 0x2C, 0x3B
 
 
 def without_metadata(data: bytes, image_format: ImageFormat) -> bytes | None:
@@ -29,7 +28,7 @@ def without_metadata(data: bytes, image_format: ImageFormat) -> bytes | None:
 
     Args:
         data: A whole picture that decodes.
-        image_format: JPEG, PNG, GIF or WebP.
+        image_format: JPEG, PNG or WebP.
 
     Returns:
         `None` if the file is built in a way that this does not follow: encode it anew.
@@ -95,33 +94,6 @@ def _webp(data: bytes) -> Iterator[bytes]:
     yield b"RIFF" + pack("<I", len(body)) + body
 
 
-def _gif(data: bytes) -> Iterator[bytes]:
-    at = 13 + _gif_colours(data[10])
-    yield data[:at]
-    while data[at] != _GIF_END:
-        start = at
-        if data[at] == _GIF_IMAGE:
-            at = _after_gif_blocks(data, at + 11 + _gif_colours(data[at + 9]))
-        elif data[at] == _GIF_EXTENSION:
-            at = _after_gif_blocks(data, at + 2)
-        else:
-            raise IndexError(at)
-        if data[start] == _GIF_IMAGE or data[start + 1] == _GIF_CONTROL:
-            yield data[start:at]
-    yield b";"
-
-
-def _gif_colours(flags: int) -> int:
-    """Bytes of the colour table that the flags tell of."""
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _after_gif_blocks(data: bytes, at: int) -> int:
-    while data[at]:
-        at += 1 + data[at]
-    return at + 1
-
-
 def _whole(data: bytes, start: int, end: int) -> bytes:
     if end > len(data):
         raise IndexError(end)
@@ -131,6 +103,5 @@ def _whole(data: bytes, start: int, end: int) -> bytes:
 _PARTS: dict[ImageFormat, Callable[[bytes], Iterator[bytes]]] = {
     JPEG: _jpeg,
     PNG: _png,
-    GIF: _gif,
     WEBP: _webp,
 }
