@@ -32,6 +32,8 @@ _HIDDEN: Final = frozenset(
         types.MODALITY,  # an argument of its own
         types.SHA256,
         types.MIME_TYPE,
+        types.WIDTH,
+        types.HEIGHT,
         types.CAPTION,
         types.OCR_TEXT,
         types.SUMMARY,
