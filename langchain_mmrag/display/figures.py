@@ -197,8 +197,9 @@ def _luminance(color: Sequence[float]) -> float:
 
 
 def _figure(value: Any) -> str:
-    """A number with a minus as long as a plus, as on the axes."""
-    return f"{value:.2f}".replace("-", "−")  # noqa: RUF001
+    """A number, with a minus as long as a plus, as on the axes."""
+    # adding zero makes minus zero zero
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # noqa: RUF001
 
 
 def _frame(corner: tuple[float, float], size: tuple[float, float], color: str) -> Any:

@@ -43,6 +43,7 @@ _IMAGE_BYTES: Final = 14_000
 _PASSAGE_CHARS: Final = 260
 _LINE_CHARS: Final = 96
 _CAPTION_CHARS: Final = 90
+_ROWS, _COLUMNS, _CELL_CHARS = 6, 5, 24
 
 _LINE: Final = "1px solid rgba(128,128,128,.35)"
 _TABLE: Final = "border-collapse:separate;border-spacing:6px;border:none;width:100%;max-width:960px;margin:0"
@@ -126,7 +127,8 @@ class Shown:
         if query is None:
             return ""
         image = None if isinstance(query, str) else query.image
-        words = f"<b>{escape(query_words(query))}</b>"
+        is_words = isinstance(query, str) or query.text
+        words = f"<b>{escape(query_words(query))}</b>" if is_words else "<b>Like this picture</b>"
         notes = [not_wanted(query), *(_weights(query) if isinstance(query, Query) else ())]
         small = "".join(f"<br><small>{escape(note)}</small>" for note in notes if note)
         cells = [f'<td style="{_PLAIN}"><div align="left">{words}{small}</div></td>']
@@ -178,6 +180,9 @@ class Shown:
             parts.insert(0, self._image(picture, shortened(text, _CAPTION_CHARS) or cite(document)))
         if title:
             parts.append(f"<b>{escape(title)}</b>")
+        rows = _cells(document.page_content) if kind_of(document) == "table" else []
+        if rows:
+            return "<br>".join(parts) + _small_table(rows)
         if text:
             parts.append(escape(text).replace("\n", "<br>"))
         return "<br>".join(parts)
@@ -313,6 +318,27 @@ def _linked(answer: str, name: str, count: int) -> str:
         return f'<a href="#{name}-{int(match[1])}">{match[0]}</a>' if known else match[0]
 
     return _CITATION.sub(link, escape(answer))
+
+
+def _cells(text: str) -> list[list[str]]:
+    """The first rows of a table in Markdown, its header first; none if it is no such table."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if len(lines) < 2 or not all(line.startswith("|") for line in lines[:2]):  # noqa: PLR2004
+        return []
+    rows = [line.strip("|").split("|") for line in (lines[0], *lines[2 : 2 + _ROWS])]
+    kept = [[shortened(cell.strip(), _CELL_CHARS) for cell in row[:_COLUMNS]] for row in rows]
+    return [*kept, *([["…"]] if len(lines) > 2 + _ROWS else [])]
+
+
+def _small_table(rows: Sequence[Sequence[str]]) -> str:
+    style = f"text-align:left;padding:1px 5px;border:{_LINE};background:none;font-size:11px"
+    made = "".join(
+        f'<tr style="{_ROW}">'
+        + "".join(f'<td align="left" style="{style}"><small>{escape(cell)}</small></td>' for cell in row)
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table style="border-collapse:collapse;margin:4px 0">{made}</table>'
 
 
 def _weights(query: Query) -> Iterator[str]:
