@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from langchain_mmrag.tools.arguments import MAX_RESULTS
+from langchain_mmrag.tools.filters import MetadataKey, filter_field
 from langchain_mmrag.types import Modality
 
-MAX_RESULTS = 20
 _LONGEST_QUERY = 10_000
 _LONGEST_TEXT = 200_000
 _MOST_IDS = 100
-
-_Scalar: TypeAlias = str | int | float | bool
-_OPERATORS = {"=": "$eq", "!=": "$ne", ">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "in": "$in"}
-
-
-class Condition(BaseModel):
-    """A condition on the metadata of what is to be found."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    key: str = Field(min_length=1, pattern=r"^[^$]", description="A key that list_collections names.")
-    op: Literal["=", "!=", ">", ">=", "<", "<=", "in"] = Field(description='"in" takes a list of values.')
-    value: _Scalar | list[_Scalar] = Field(description="What to compare with; numbers for > and <.")
-
-    def where(self) -> dict[str, Any]:
-        """The condition as Chroma takes it.
-
-        Raises:
-            ValueError: If the value is not of a kind the operator compares.
-        """
-        is_list = isinstance(self.value, list)
-        kinds = {type(value) for value in self.value} if isinstance(self.value, list) else {type(self.value)}
-        if is_list != (self.op == "in") or not kinds:
-            msg = f"{self.key} {self.op}: give a list that is not empty for in, one value for the others"
-            raise ValueError(msg)
-        if len(kinds) > 1:
-            msg = f"{self.key} in: the values of the list are of several types, give them in one"
-            raise ValueError(msg)
-        if self.op in {">", ">=", "<", "<="} and not kinds <= {int, float}:
-            msg = f"{self.key} {self.op}: give a number"
-            raise ValueError(msg)
-        return {self.key: {_OPERATORS[self.op]: self.value}}
 
 
 class Arguments(BaseModel):
@@ -80,23 +49,12 @@ class SearchArguments(InCollection):
     )
     modality: Modality | None = Field(None, description="Only items of this kind. Leave out to search all.")
     k: int | None = Field(None, ge=1, le=MAX_RESULTS, description="How many results.")
-    filter: list[Condition] | None = Field(
-        None, max_length=10, description="Conditions on the metadata, all of which must hold."
-    )
 
-    def settings(self) -> dict[str, Any]:
-        """What is said of how to search, as a retriever takes it.
 
-        Raises:
-            ValueError: If a condition makes no sense.
-        """
-        conditions = [condition.where() for condition in self.filter or ()]
-        given = {
-            "k": self.k,
-            "modality": self.modality,
-            "filter": {"$and": conditions} if conditions else None,
-        }
-        return {name: value for name, value in given.items() if value is not None}
+def search_arguments(keys: Mapping[str, MetadataKey]) -> type[SearchArguments]:
+    """Arguments of a search whose results can be narrowed by metadata, if there is any."""
+    fields: dict[str, Any] = {"filter": filter_field(keys)} if keys else {}
+    return create_model("SearchArguments", __base__=SearchArguments, **fields)
 
 
 class ItemArguments(InCollection):

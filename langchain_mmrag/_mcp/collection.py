@@ -10,9 +10,11 @@ from typing import Any
 
 from chromadb.errors import ChromaError
 from langchain_core.documents import Document
+from langchain_core.tools import ToolException
 from pydantic import BaseModel
 
 from langchain_mmrag._record import EMBEDDING
+from langchain_mmrag._store.chroma import of_modality, where
 from langchain_mmrag.errors import (
     CorruptMediaError,
     LoadError,
@@ -24,12 +26,12 @@ from langchain_mmrag.media import MediaPolicy, describe_source, image_facts, rea
 from langchain_mmrag.prompts import cite, cite_link, kind_of
 from langchain_mmrag.queries import Query
 from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.tools.filters import MetadataKey, keys_seen, sampled_metadata, to_where
 from langchain_mmrag.types import CAPTION, SOURCE, image_source
 from langchain_mmrag.vectorstores import MultimodalChroma
 
 _PAGE = 5_000
-_SHOWN_KEYS = 40
-_OWN_KEYS = "mmrag_"
+_RERANKED = "relevance_score"  # where LangChain's rerankers write what they make of a document
 
 
 class RequestError(Exception):
@@ -73,7 +75,7 @@ class Found:
                 id=str(document.id),
                 source=cite(document),
                 modality=kind_of(document),
-                score=self.scores.get(str(document.id)),
+                score=document.metadata.get(_RERANKED, self.scores.get(str(document.id))),
                 text=document.page_content,
                 link=cite_link(document),
             )
@@ -95,6 +97,8 @@ class ServedCollection:
         self.retriever = retriever
         self.store: MultimodalChroma = retriever.store
         self._roots = roots
+        # What a retriever is set up to find is all that there is to a client.
+        self._fence = where(retriever.filter, of_modality(retriever.modality))
         self._known: tuple[int, Summary] | None = None
 
     @property
@@ -108,17 +112,29 @@ class ServedCollection:
 
     # --- read -----------------------------------------------------------------------------------------------
 
-    def search(self, text: str | None, image: str | None, not_text: str | None, **settings: Any) -> Found:
+    def keys(self) -> dict[str, MetadataKey]:
+        """The metadata that searches can be narrowed by, as it is now."""
+        return keys_seen(sampled_metadata(self.store, self._fence))
+
+    def search(
+        self,
+        text: str | None,
+        image: str | None = None,
+        not_text: str | None = None,
+        conditions: Sequence[BaseModel] | None = None,
+        **settings: Any,
+    ) -> Found:
         """What the retriever finds for words, the picture of an item, or both.
 
         Args:
             text: Words.
             image: Id of an item whose picture is asked with.
             not_text: Words for what is not wanted.
+            conditions: On the metadata, as `tools.filters` has them.
             **settings: Of the retriever, for this search.
 
         Raises:
-            RequestError: If there is nothing to look for, or no such picture.
+            RequestError: If there is nothing to look for, no such picture, or a condition makes no sense.
         """
         if image is None and not (text or "").strip():
             msg = "The query is empty: say in a few words what to look for, or name an item with image."
@@ -128,6 +144,11 @@ class ServedCollection:
             query = Query(text=text, image=picture, not_text=not_text)
         except ValueError as error:
             raise RequestError(str(error)) from error
+        if conditions:
+            settings["filter"] = where(self.retriever.filter, *self._where(conditions))
+        if self.retriever.modality not in {None, settings.get("modality", self.retriever.modality)}:
+            msg = f"This collection is searched for items of modality {self.retriever.modality} alone."
+            raise RequestError(msg)
         watched = _Watched(self.store)
         documents = self.retriever.model_copy(update={"store": watched}).invoke(query, **settings)
         return Found(documents, watched.scores)
@@ -138,11 +159,28 @@ class ServedCollection:
         Raises:
             RequestError: If there is none.
         """
-        found = self.store.get_by_ids([id_]) if id_ else []
+        found = self._items([id_]) if id_ else []
         if not found:
             msg = f"There is no item {_shown(id_)} in collection {self.name!r}: ids are those a search told."
             raise RequestError(msg)
         return found[0]
+
+    def _items(self, ids: Sequence[str]) -> list[Document]:
+        found = self.store.get_by_ids(list(ids))
+        if self._fence is None or not found:
+            return found
+        inside = set(self.store.get([str(each.id) for each in found], self._fence, include=[])["ids"])
+        return [each for each in found if each.id in inside]
+
+    def _where(self, conditions: Sequence[BaseModel]) -> list[dict[str, Any]]:
+        keys = self.keys()
+        if not keys:
+            msg = "This collection has no metadata to filter by."
+            raise RequestError(msg)
+        try:
+            return to_where(conditions, keys)
+        except ToolException as error:
+            raise RequestError(str(error)) from error
 
     def picture(self, document: Document) -> tuple[bytes, str]:
         """The bytes of an item's picture, as they are stored, and their media type.
@@ -170,24 +208,25 @@ class ServedCollection:
 
     def _summary(self) -> Summary:
         modalities: Counter[str] = Counter()
-        keys: Counter[str] = Counter()
         for metadata in self._metadatas():
             modalities[kind_of(Document("", metadata=metadata))] += 1
-            keys.update(key for key in metadata if not key.startswith(_OWN_KEYS))
         recorded = self.store._client.get_collection(self.store._collection_name).metadata or {}  # noqa: SLF001
         return Summary(
             name=self.name,
             documents=modalities.total(),
             modalities=dict(sorted(modalities.items())),
             embedding=recorded.get(EMBEDDING),
-            metadata_keys=sorted(key for key, _ in keys.most_common(_SHOWN_KEYS)),
+            metadata_keys=[key.told for key in self.keys().values()],
         )
 
     def _metadatas(self) -> Iterator[dict[str, Any]]:
         offset = 0
-        while rows := self.store.get(include=["metadatas"], limit=_PAGE, offset=offset)["metadatas"]:
-            yield from (dict(row or {}) for row in rows)
-            offset += len(rows)
+        page: list[Any] | None = None
+        while page is None or len(page) == _PAGE:
+            rows = self.store.get(where=self._fence, include=["metadatas"], limit=_PAGE, offset=offset)
+            page = rows["metadatas"] or []
+            yield from (dict(row or {}) for row in page)
+            offset += _PAGE
 
     # --- write ----------------------------------------------------------------------------------------------
 
@@ -234,7 +273,7 @@ class ServedCollection:
         Raises:
             RequestError: If one of them is not there; then none is taken out.
         """
-        known = {found.id for found in self.store.get_by_ids(list(ids))}
+        known = {found.id for found in self._items(ids)}
         if unknown := [id_ for id_ in ids if id_ not in known]:
             msg = f"Nothing was deleted: there is no item {', '.join(map(_shown, unknown[:5]))}."
             raise RequestError(msg)

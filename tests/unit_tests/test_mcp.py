@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from langchain_core.documents import BaseDocumentCompressor
 from mcp import McpError, types
 from mcp.shared.memory import create_connected_server_and_client_session as connect
 from PIL import Image
@@ -36,7 +37,7 @@ def shelf(store, sample_images):
     store.add_images(
         [str(path) for path in pictures], ids=["red", "green", ODD_ID], captions=["", "moss", ""]
     )
-    sources = [{"source": "diary.md", "page": 3}, {"source": "log.md", "page": 7}]
+    sources = [{"source": "diary.md", "page": 3, "by": "Ada"}, {"source": "log.md", "page": 7, "by": "Grace"}]
     store.add_texts(["red like a rose", "white like snow"], sources, ["rose", "snow"])
     return store
 
@@ -123,6 +124,82 @@ async def test_results_keep_to_the_budget(shelf):
     [picture] = pictures_of(result)
     assert max(opened(picture.data).size) == 16
     assert "[3] image" in text_of(result)
+
+
+async def test_a_filter_is_of_the_keys_a_collection_has(shelf):
+    async with served(shelf, structured=True) as session:
+        schema = next(t for t in (await session.list_tools()).tools if t.name == "search").inputSchema
+        assert set(schema["$defs"]["Condition"]["properties"]["key"]["enum"]) == {"page", "by"}
+        for condition, ids in (
+            ({"key": "page", "op": "gt", "values": [3]}, ["snow"]),
+            ({"key": "page", "values": ["3"]}, ["rose"]),
+            ({"key": "by", "op": "eq", "values": ["Ada", "Grace"]}, ["rose", "snow"]),
+        ):
+            result = await session.call_tool("search", {"query": "red", "filter": [condition]})
+            assert not result.isError
+            assert [hit["id"] for hit in result.structuredContent["hits"]] == ids
+        listed = await session.call_tool("list_collections", {})
+        assert "page (number, 3 to 7)" in listed.structuredContent["collections"][0]["metadata_keys"]
+
+
+HOSTILE_FILTERS = [
+    {"$or": []},
+    [{"key": "$and", "op": "eq", "values": ["x"]}],
+    [{"key": "nobody", "op": "eq", "values": ["x"]}],
+    [{"key": "mmrag_window", "op": "eq", "values": ["true"]}],
+    [{"key": "page", "op": "$where", "values": ["1"]}],
+    [{"key": "page", "op": "gt", "values": ["x"]}],
+    [{"key": "page", "op": "eq", "values": []}],
+    [{"key": "page", "op": "eq", "values": [{"$gt": 1}]}],
+    [{"key": "page", "values": [1], "where": {}}],
+    [{"key": "page", "values": [1]}] * 100,
+    "page = 1; drop table embeddings",
+]
+
+
+@pytest.mark.parametrize("given", HOSTILE_FILTERS, ids=lambda given: json.dumps(given)[:40])
+async def test_a_filter_that_makes_no_sense_is_told_so(shelf, given):
+    async with served(shelf) as session:
+        result = await session.call_tool("search", {"query": "red", "filter": given})
+        assert result.isError
+        assert "filter" in text_of(result)
+        assert not (await session.call_tool("search", {"query": "red"})).isError
+
+
+async def test_what_a_retriever_leaves_out_is_not_there_for_a_client(shelf):
+    retriever = MultimodalRetriever(store=shelf, filter={"source": "log.md"}, modality="text")
+    async with served({"mine": retriever}, structured=True, writable=True) as session:
+        everything = [{"key": "page", "op": "gte", "values": [0]}]
+        result = await session.call_tool("search", {"query": "red", "filter": everything})
+        assert [hit["id"] for hit in result.structuredContent["hits"]] == ["snow"]
+        assert (await session.call_tool("search", {"query": "red", "modality": "image"})).isError
+        assert not (await session.call_tool("get_item", {"id": "snow"})).isError
+        for tool, arguments in (("get_item", {"id": "rose"}), ("delete", {"ids": ["snow", "rose"]})):
+            assert (await session.call_tool(tool, arguments)).isError
+        with pytest.raises(McpError):
+            await session.read_resource(AnyUrl(item_uri("mine", "red")))
+        [row] = (await session.call_tool("list_collections", {})).structuredContent["collections"]
+        assert row["modalities"] == {"text": 1}
+    assert len(shelf.get()["ids"]) == 5
+
+
+class Reversing(BaseDocumentCompressor):
+    """Turns the order around."""
+
+    def compress_documents(self, documents, query, callbacks=None):
+        return [
+            found.model_copy(update={"metadata": {**found.metadata, "relevance_score": float(place)}})
+            for place, found in reversed([*enumerate(documents)])
+        ]
+
+
+async def test_what_a_reranker_makes_of_the_hits_is_what_a_client_gets(shelf):
+    retriever = MultimodalRetriever(store=shelf, k=2, reranker=Reversing(), fetch_k=5)
+    async with served({"mine": retriever}, structured=True) as session:
+        result = await session.call_tool("search", {"query": "red"})
+    plain = [hit.id for hit, _ in shelf.search_ranked("red", 5)]
+    hits = result.structuredContent["hits"]
+    assert [(hit["id"], hit["score"]) for hit in hits] == [(plain[4], 4.0), (plain[3], 3.0)]
 
 
 BAD_SEARCHES = {
@@ -426,20 +503,18 @@ def slow(open_store):
 
 
 async def until(event):
-    while not event.is_set():
-        await anyio.sleep(0.005)
+    assert await anyio.to_thread.run_sync(event.wait, 10)
 
 
 async def test_a_search_that_takes_long_holds_up_nobody_and_can_be_cancelled(slow):
     store, embedding = slow
     async with served(store) as session, anyio.create_task_group() as tasks:
-        failures = []
+        answered = anyio.Event()
 
         async def ask():
-            try:
+            with pytest.raises(McpError, match="cancelled"):
                 await session.call_tool("search", {"query": "wait"})
-            except McpError as error:
-                failures.append(str(error))
+            answered.set()
 
         number = session._request_id
         tasks.start_soon(ask)
@@ -450,9 +525,7 @@ async def test_a_search_that_takes_long_holds_up_nobody_and_can_be_cancelled(slo
         cancelled = types.CancelledNotification(params=params)
         await session.send_notification(types.ClientNotification(cancelled))
         with anyio.fail_after(5):
-            while not failures:
-                await anyio.sleep(0.005)
-        assert "cancelled" in failures[0]
+            await answered.wait()
         embedding.go_on.set()
         assert not (await session.call_tool("search", {"query": "wait"})).isError
 
