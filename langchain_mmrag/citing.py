@@ -39,7 +39,7 @@ def cite(document: Document) -> str:
     more about the machine than about the evidence; a URL without its query.
     """
     metadata = document.metadata
-    label = _source_name(metadata) or f"{kind_of(document)} without a source"
+    label = one_line(_source_name(metadata)) or f"{kind_of(document)} without a source"
     times = (seconds_of(metadata, START_S), seconds_of(metadata, END_S))
     if span := "-".join(_clock(time) for time in times if time is not None):
         label += f" {span}"
