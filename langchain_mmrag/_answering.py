@@ -91,7 +91,7 @@ class PromptRules:
 
     def _as_text(self, documents: Sequence[Document]) -> str:
         if self.format_documents is None:
-            return documents_to_text(documents)
+            return documents_to_text(documents, budget=self.budget)
         given = self.format_documents(documents)
         blocks = [{"type": "text", "text": given}] if isinstance(given, str) else given
         return "\n\n".join(block["text"] for block in blocks if block.get("type") == "text")

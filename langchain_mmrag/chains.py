@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -27,13 +26,13 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import coerce_to_runnable
 
 from langchain_mmrag._answering import CONTEXT_MESSAGES, EXAMPLES, PromptRules, join_human_messages
-from langchain_mmrag._chat_models import family_of, takes_images
+from langchain_mmrag._chat_models import takes_images
 from langchain_mmrag._checking import AnswerCheck
 from langchain_mmrag._question import CONTEXT, INPUT, is_follow_up, question_of, searched_of, state_of
 from langchain_mmrag._refusals import PicturesNoted
 from langchain_mmrag._retrieving import RagPattern, check_pattern, retrieval
 from langchain_mmrag._tracing import Redacting
-from langchain_mmrag.budget import PromptBudget
+from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.few_shot import Example, Examples
 from langchain_mmrag.history import CHAT_HISTORY, rephraser
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
@@ -136,7 +135,8 @@ def create_rag_chain(
         images: Whether the model is shown pictures. `None`: what `llm.profile` says, and pictures are shown
             to a model without a profile: one that takes none fails loudly and `images=False` mends it,
             while pictures withheld from a model that sees would go unnoticed.
-        budget: What the evidence may take in the prompt; `None`: the default `PromptBudget`.
+        budget: What the evidence may take in the prompt; `None`: the default `PromptBudget`. What it leaves
+            open is filled in from the model's profile (see `budget.budget_for`).
         media_policy: What may be opened for the prompt. `None`: the policy of the retriever's store.
         format_documents: Replaces the layout of the evidence: from documents to text or content blocks.
         examples: Answered questions, with or without a picture, to show before the question: a list of
@@ -155,11 +155,10 @@ def create_rag_chain(
     prompt = prompt or DEFAULT_PROMPT
     check_pattern(pattern, images=images)
     shown = takes_images(llm) is not False if images is None else images
-    budget = budget or PromptBudget()
     rules = PromptRules(
         wanted=_places(prompt, examples),
         images=shown and pattern != "caption",
-        budget=replace(budget, family=budget.family or family_of(llm)),
+        budget=budget_for(llm, budget),
         media_policy=lambda: media_policy or media_policy_of(retriever),
         format_documents=format_documents,
         examples=examples or (),
