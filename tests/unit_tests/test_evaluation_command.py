@@ -360,4 +360,4 @@ def test_an_outcome_tells_thresholds_with_the_rest(vectors):
     printed = run(vectors, "--k", 5, "--compare", "raw")
     assert "Thresholds" not in printed
     assert json.loads(run(vectors, "--k", 5, "--json"))["thresholds"] == {}
-    assert Outcome.__dataclass_fields__.keys() == {"report", "thresholds"}
+    assert Outcome.__dataclass_fields__.keys() == {"report", "thresholds", "patterns"}
