@@ -1,0 +1,131 @@
+"""Citations in answers: what counts as one, what becomes of it, and that it is the same when streamed."""
+
+import random
+
+import pytest
+from langchain_core.documents import Document
+
+from langchain_mmrag.citations import CitationChecker, check_citations, citations_of, quoted_numbers
+from langchain_mmrag.prompts import quote_evidence
+from tests.unit_tests.answering import note
+
+DOCUMENTS = 3
+
+# what a model wrote, what becomes of it, the numbers it cites, what was taken out
+WRITTEN = {
+    "plain": ("At Cape Ann [2].", "At Cape Ann [2].", [2], []),
+    "several": ("At Cape Ann [1, 3].", "At Cape Ann [1, 3].", [1, 3], []),
+    "side by side": ("At Cape Ann [1][2].", "At Cape Ann [1][2].", [1, 2], []),
+    "range": ("At Cape Ann [1-3].", "At Cape Ann [1-3].", [1, 2, 3], []),
+    "range with a dash": ("At Cape Ann [1\u20133].", "At Cape Ann [1\u20133].", [1, 2, 3], []),
+    "footnote": ("At Cape Ann[^2].", "At Cape Ann[2].", [2], []),
+    "lenticular": ("At Cape Ann \u30102\u3011.", "At Cape Ann [2].", [2], []),
+    "full width": ("At Cape Ann \uff3b2\uff3d.", "At Cape Ann [2].", [2], []),
+    "double": ("At Cape Ann [[2]].", "At Cape Ann [2].", [2], []),
+    "named": ("At Cape Ann [Source 2].", "At Cape Ann [2].", [2], []),
+    "named with colon": ("At Cape Ann [source: 2].", "At Cape Ann [2].", [2], []),
+    "named several": ("At Cape Ann [docs 1 and 3].", "At Cape Ann [1, 3].", [1, 3], []),
+    "dagger": ("At Cape Ann [2\u2020source].", "At Cape Ann [2].", [2], []),
+    "dagger lenticular": ("At Cape Ann\u30102\u2020L1-L4\u3011.", "At Cape Ann[2].", [2], []),
+    "spaced": ("At Cape Ann [ 2 ].", "At Cape Ann [2].", [2], []),
+    "out of context": ("At Cape Ann [9].", "At Cape Ann.", [], ["[9]"]),
+    "attached": ("At Cape Ann[9].", "At Cape Ann.", [], ["[9]"]),
+    "in part": ("At Cape Ann [1, 9].", "At Cape Ann [1].", [1], ["[9]"]),
+    "range beyond": ("At Cape Ann [2-7].", "At Cape Ann [2-3].", [2, 3], ["[4-7]"]),
+    "side by side in part": ("At Cape Ann [9][2].", "At Cape Ann[2].", [2], ["[9]"]),
+    "zero": ("At Cape Ann [0].", "At Cape Ann.", [], ["[0]"]),
+    "twice": ("Here [9], there [9].", "Here, there.", [], ["[9]"]),
+    "in between": ("A red [9] lighthouse.", "A red lighthouse.", [], ["[9]"]),
+    "at the start": ("[9] A lighthouse.\n[8] Red.", "A lighthouse.\nRed.", [], ["[9]", "[8]"]),
+    "in a list": ("- [9] red\n- [1] tall", "- red\n- [1] tall", [1], ["[9]"]),
+    "at the very end": ("At Cape Ann [9]", "At Cape Ann", [], ["[9]"]),
+    "emphasised": ("**At Cape Ann [9]**", "**At Cape Ann**", [], ["[9]"]),
+    "link": ("See [9](https://a.b) and [2](notes.md).",) * 2 + ([2], []),
+    "link of words": ("See [the notes](notes.md) and [text] [x] [ ].",) * 2 + ([], []),
+    "definition": ("Red [1].\n\n[9]: https://a.b",) * 2 + ([1], []),
+    "index": ("Take a[0], row[1][0] and f(x)[0].",) * 2 + ([1], []),
+    "inline code": ("Take `a[9]` or ``b`[9]``.",) * 2 + ([], []),
+    "fence": ("Run:\n```py\na[9] = b[7]\n```\nRed [1].",) * 2 + ([1], []),
+    "fence of tildes": ("~~~\na[9]\n```\nb[8]\n~~~~\nRed [1].",) * 2 + ([1], []),
+    "fence in a list": ("1. ```\n   a[9]\n   ```\nRed [1].",) * 2 + ([1], []),
+    "formula": (r"\( x[9] \) and \[ y[8] \] and $$z[7]$$, [1].",) * 2 + ([1], []),
+    "root": (r"A \sqrt[9]{x} [1].",) * 2 + ([1], []),
+    "escaped": (r"Not \[9\] one.",) * 2 + ([], []),
+    "year": ("Built (Smith [2024]) in [1871].",) * 2 + ([], []),
+    "decimal": ("Between [0.5] and [-1].",) * 2 + ([], []),
+    "figure": ("See [Figure 9] and [p. 9].",) * 2 + ([], []),
+    "backwards": ("At Cape Ann [3-1].",) * 2 + ([], []),
+    "unclosed": ("At Cape Ann [2",) * 2 + ([], []),
+    "unclosed and on": ("At Cape Ann [2 and [1].",) * 2 + ([1], []),
+    "broken by a line": ("At Cape Ann [\n2].",) * 2 + ([], []),
+    "in brackets": ("At Cape Ann [see [2]].",) * 2 + ([2], []),
+    "backtick left open": ("It's a ` [9]\nRed [9].", "It's a ` [9]\nRed.", [], ["[9]"]),
+    "formula left open": ("Costs $$ [9]\n\nRed [9].", "Costs $$ [9]\n\nRed.", [], ["[9]"]),
+    "dollars": ("Costs $5 [9] or $6 [1].", "Costs $5 or $6 [1].", [1], ["[9]"]),
+    "too long": (f"At [{', '.join('1' * 40)}].",) * 2 + ([], []),
+    "many spaces": ("a" + " " * 30 + "[9]b", "a" + " " * 22 + "b", [], ["[9]"]),
+    "trailing space": ("At Cape Ann  ", "At Cape Ann  ", [], []),
+    "nothing": ("", "", [], []),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_citations_that_point_at_nothing_are_taken_out_and_others_brought_into_one_form(name):
+    written, *expected = WRITTEN[name]
+    assert list(check_citations(written, DOCUMENTS)) == expected
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_however_an_answer_is_cut_into_pieces_the_same_comes_out(name):
+    written, *expected = WRITTEN[name]
+    for seed in range(60):
+        pieces = random.Random(seed)
+        checker, shown, start = CitationChecker(DOCUMENTS), "", 0
+        while start < len(written):
+            end = start + pieces.randint(1, 1 if seed == 0 else 6)
+            shown += checker.feed(written[start:end])
+            start = end
+        shown += checker.finish()
+        assert [shown, checker.numbers, checker.removed] == expected
+
+
+def test_text_is_held_back_only_while_it_may_become_a_citation():
+    checker = CitationChecker(DOCUMENTS)
+    assert checker.feed("At Cape ") == "At Cape"
+    assert checker.feed("Ann") == " Ann"
+    assert checker.feed(" [") == ""
+    assert checker.feed("2]") == ""
+    assert checker.feed(".") == " [2]."
+    assert checker.feed(" [the") == ""
+    assert checker.feed(" tower](a.md)") == " [the tower](a.md)"
+    assert checker.feed(f"[{'x' * 40}") == ""
+    assert checker.feed("x" * 30) == f"[{'x' * 70}"
+
+
+def test_a_long_answer_is_checked_in_the_time_it_takes_to_read():
+    answer = "The lighthouse stands at Cape Ann [1], says a note [9]. " * 2000
+    checked = check_citations(answer, DOCUMENTS)
+    assert checked.removed == ["[9]"]
+    assert len(checked.answer) == len(answer) - 2000 * len(" [9]")
+
+
+def test_a_citation_names_its_document_its_link_and_its_id():
+    documents = [
+        note("red", "notes.md"),
+        Document("", id="7", metadata={"source": "/town/map.pdf", "page": 3}),
+        note("tall", "https://example.org/talk.mp4", start_s=12.0, modality="video"),
+    ]
+    assert citations_of([3, 2, 3], documents) == [
+        {"number": 2, "source": "map.pdf, p. 3", "link": "file:///town/map.pdf#page=3", "id": "7"},
+        {
+            "number": 3,
+            "source": "example.org/talk.mp4 0:12",
+            "link": "https://example.org/talk.mp4#t=12",
+            "id": None,
+        },
+    ]
+
+
+def test_brackets_within_quotes_are_no_citations_of_the_quotes():
+    documents = [note("It was built [9] of stone [2]"), note("Nothing of the kind.")]
+    assert quoted_numbers(quote_evidence("What was built of stone?", documents)) == [1]
