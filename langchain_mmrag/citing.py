@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import isfinite
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -69,7 +69,7 @@ def cite_link(document: Document) -> str | None:
     page = metadata.get(PAGE)
     if not seconds and page is None:
         return source
-    fragment = f"t={seconds}" if seconds else f"page={quote(str(page))}"
+    fragment = f"t={seconds}" if seconds else f"page={_percent(str(page), '')}"
     return f"{source.partition('#')[0]}#{fragment}"
 
 
@@ -93,13 +93,22 @@ def one_line(text: str) -> str:
 def _address(source: str) -> str | None:
     windows = PureWindowsPath(source)
     if PurePosixPath(source).is_absolute():
-        return Path(source).as_uri()
-    if windows.drive and windows.is_absolute():
-        return windows.as_uri()
+        return f"file://{_percent(source, '/')}"
+    if windows.drive and windows.is_absolute():  # C:/… or //server/share/…
+        path = _percent(windows.as_posix(), "/:")
+        return f"file:{path}" if path.startswith("//") else f"file:///{path}"
     if not source.lower().startswith(_ADDRESS):
         return None
     address, hash_, fragment = _USER_INFO.sub(r"\1", source).partition("#")
-    return quote(address, safe=_ADDRESS_SAFE) + hash_ + quote(fragment, safe=_ADDRESS_SAFE)
+    return _percent(address, _ADDRESS_SAFE) + hash_ + _percent(fragment, _ADDRESS_SAFE)
+
+
+def _percent(text: str, safe: str) -> str:
+    try:
+        data = text.encode("utf-8", "surrogateescape")  # as the names of files are decoded
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "replace")
+    return quote(data, safe=safe)
 
 
 def _source_name(metadata: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Untrusted media: the only place that opens bytes, and the limits it keeps.
 
     source ──► bytes ──────────────────────────► pixels ─────────► a prompt
-    describe   sources, local, remote (policy)   formats, decode   encode
+    describe   sources, local, remote (policy)   formats, decode   encode, strip
+                                                 frames (films)
 
 Nothing here trusts a name, a declared type or a length: files are read inside the policy's root folders,
 addresses are checked where the connection is made, formats are told by their first bytes, and sizes are

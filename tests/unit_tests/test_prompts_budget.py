@@ -9,9 +9,20 @@ from langchain_core.documents import Document
 from PIL import Image
 
 from langchain_mmrag.budget import PromptBudget, image_tokens, text_tokens
+from langchain_mmrag.chains import create_rag_chain
 from langchain_mmrag.prompts import documents_to_content_blocks, documents_to_text, evidence_message
 from langchain_mmrag.queries import Query
-from tests.unit_tests.answering import decoded, note, picture, picture_file, pictures, texts
+from langchain_mmrag.quotes import shortened
+from tests.unit_tests.answering import (
+    ShelfRetriever,
+    decoded,
+    model,
+    note,
+    picture,
+    picture_file,
+    pictures,
+    texts,
+)
 
 FAMILIES = ["openai", "openai-patches", "anthropic", "google", "google-fixed", "other"]
 
@@ -182,6 +193,26 @@ def test_many_long_documents_are_fitted_in_no_time(tmp_path):
     documents = [long_note(number, 5000) for number in range(1, 60)]
     blocks = documents_to_content_blocks(documents, budget=PromptBudget(max_tokens=5000))
     assert taken(blocks) <= 5000
+
+
+@pytest.mark.parametrize("longest", [1, 2, 40, 81, 500, 5000])
+@pytest.mark.parametrize(
+    "text", [long_note(1, 900).page_content, "红色的灯塔。" * 300, "x" * 4000, "\n\n" * 900]
+)
+def test_a_shortened_text_is_no_longer_than_asked(text, longest):
+    excerpt = shortened(note(text), longest)
+    assert len(excerpt.text) <= longest
+    assert text.startswith(excerpt.text)
+    assert excerpt.cut_after == (len(text) > longest)
+
+
+def test_a_chain_keeps_to_what_its_model_reads():
+    llm = model("yes", profile={"max_input_tokens": 800, "image_inputs": True})
+    shelf = ShelfRetriever(documents=[long_note(number) for number in range(1, 5)])
+    create_rag_chain(shelf, llm).invoke("What stands here?")
+    content = llm.calls[0][-1].content
+    assert "its text is left out: no room in the prompt" in content
+    assert 450 < text_tokens(content) < 650
 
 
 # --- bytes -----------------------------------------------------------------------------------------------
