@@ -243,6 +243,16 @@ def test_settings_of_the_search_hold_in_a_collection(store):
     assert ids(worded) == {"red text", "green text", "blue text"}
 
 
+@pytest.mark.parametrize("name", ["weights", "image", "top_k"])
+async def test_settings_of_a_call_nobody_knows_are_answered_with_those_there_are(retriever, name):
+    says = f"knows no {name} for a call: use k, modality, filter, rank, search, collapse, score_threshold, not_text"
+    with pytest.raises(ValueError, match=says) as refused:
+        retriever.invoke("red", **{name: {"text": 1}})
+    assert ("image, not_image, weights belong into a Query" in str(refused.value)) == (name != "top_k")
+    with pytest.raises(ValueError, match=says):
+        await retriever.ainvoke("red", **{name: {"text": 1}})
+
+
 @pytest.mark.parametrize("name", ["search_type", "search_kwargs"])
 async def test_settings_of_langchains_own_retriever_are_explained(store, retriever, name):
     says = f"takes no {name}: give k, .*store.as_retriever"
