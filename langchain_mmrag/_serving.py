@@ -13,11 +13,13 @@ from langchain_mmrag._extras import require
 from langchain_mmrag._opening import (
     DEFAULT_FOLDER,
     ModelName,
+    collection_metadata,
     collection_names,
     open_collection,
+    recorded_model,
 )
 from langchain_mmrag._options import Checkpoint, Model, named_model
-from langchain_mmrag.errors import MMRAGError, StoreError
+from langchain_mmrag.errors import StoreError
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -83,12 +85,17 @@ def serve_mcp(
 
 
 async def _serve_http(server: Server, host: str, port: int) -> None:
+    from langchain_mmrag._mcp.http import is_loopback
     from langchain_mmrag.mcp import serve_http
 
     token = os.environ.get(TOKEN_VARIABLE) or None
-    if host != DEFAULT_HOST:
+    if token and not is_loopback(host):
         typer.echo(f"mmrag: whoever reaches {host} and knows the token can search what is served", err=True)
     await serve_http(server, host=host, port=port, token=token, on_listening=_say)
+
+
+def _knows_its_model(folder: Path, name: str) -> bool:
+    return recorded_model(collection_metadata(folder, name) or {}) is not None
 
 
 def _say(address: str) -> None:
@@ -96,17 +103,17 @@ def _say(address: str) -> None:
 
 
 def _open(folder: Path, names: list[str] | None, model: ModelName | None) -> dict[str, MultimodalChroma]:
-    """The collections named, else all that open; those made with one model share it."""
+    """The collections named, else all of known models; those made with one model share it."""
     load = cache(ModelName.load)
     wanted = names or collection_names(folder)
     opened: dict[str, MultimodalChroma] = {}
     for name in wanted:
-        try:
-            opened[name] = open_collection(folder, name, model=model, load=load)
-        except MMRAGError as error:
-            if names:
-                raise
-            typer.echo(f"mmrag: not served: {error}", err=True)
+        if not names and model is None and not _knows_its_model(folder, name):
+            # opened, it would be taken for one that is still empty
+            why = f"collection {name!r} does not say which model made it: name both, with --model"
+            typer.echo(f"mmrag: not served: {why}", err=True)
+            continue
+        opened[name] = open_collection(folder, name, model=model, load=load)
     if not opened:
         msg = f"there is no collection to serve in {folder}: make one with mmrag index PATHS"
         raise StoreError(msg)

@@ -56,7 +56,7 @@ async def serve(
     on_listening: Callable[[str], None] | None,
 ) -> None:
     """Serve until a signal comes, or the task is cancelled."""
-    local = _is_loopback(host)
+    local = is_loopback(host)
     if not local and not token:
         msg = f"other machines can reach {host}: set a token that clients must know, or listen on 127.0.0.1"
         raise MMRAGError(msg)
@@ -121,7 +121,8 @@ class _WithToken:
         await self._app(scope, receive, send)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,7 +1,6 @@
 """What an MCP client can ask of a server, asked by the SDK's own client within the process."""
 
 import base64
-import io
 import json
 import logging
 import sys
@@ -25,6 +24,7 @@ from langchain_mmrag.quotes import PASSAGE_CHARS
 from langchain_mmrag.retrievers import MultimodalRetriever
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
+from tests.unit_tests.mcp_clients import Waiting, opened, pictures_of, same_pixels, text_of
 
 ODD_ID = "naïve/光\n..%2F? #1"
 READING = {"search", "get_item", "list_collections"}
@@ -44,23 +44,6 @@ def shelf(store, sample_images):
 
 def served(stores, **options):
     return connect(create_server(stores, **options))
-
-
-def text_of(result):
-    return "\n".join(block.text for block in result.content if block.type == "text")
-
-
-def pictures_of(result):
-    return [block for block in result.content if block.type == "image"]
-
-
-def opened(data):
-    return Image.open(io.BytesIO(base64.b64decode(data)))
-
-
-def same_pixels(data, path):
-    with Image.open(path) as source, opened(data) as shown:
-        return shown.size == source.size and shown.convert("RGB").tobytes() == source.convert("RGB").tobytes()
 
 
 # --- search
@@ -476,20 +459,6 @@ async def test_a_collection_that_is_taken_away_is_told(counting_embeddings):
         result = await session.call_tool("get_item", {"id": "red"})
         assert result.isError
         assert "cannot be read now" in text_of(result)
-
-
-class Waiting(CountingEmbeddings):
-    """Embeds the text "wait" once it is let."""
-
-    def __init__(self):
-        super().__init__(show_progress=False)
-        self.waiting, self.go_on = threading.Event(), threading.Event()
-
-    def _encode_texts(self, texts):
-        if "wait" in texts:
-            self.waiting.set()
-            assert self.go_on.wait(20)
-        return super()._encode_texts(texts)
 
 
 @pytest.fixture
