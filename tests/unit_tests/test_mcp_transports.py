@@ -1,7 +1,5 @@
 """The server as it is run: over standard input and output, over HTTP, and by LangChain's adapter."""
 
-import base64
-import io
 import json
 import os
 import signal
@@ -12,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
+import chromadb
 import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -21,6 +20,7 @@ from langchain_mcp_adapters.tools import load_mcp_tools
 from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.memory import create_connected_server_and_client_session as connect
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -31,6 +31,7 @@ from langchain_mmrag.errors import MMRAGError
 from langchain_mmrag.mcp import create_server, serve_http
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import COLOURS, CountingEmbeddings
+from tests.unit_tests.mcp_clients import Waiting, pictures_of, same_pixels, text_of
 
 TOKEN = "opensesame"
 HELLO = {
@@ -44,15 +45,6 @@ HELLO = {
     },
 }
 BOTH = {"Accept": "application/json, text/event-stream"}
-
-
-def text_of(result):
-    return "\n".join(block.text for block in result.content if block.type == "text")
-
-
-def pixels(data):
-    with Image.open(io.BytesIO(data)) as image:
-        return image.size, image.convert("RGB").tobytes()
 
 
 def add(*arguments):
@@ -125,8 +117,8 @@ def test_the_command_serves_all_collections_of_a_folder(stdio):
 def test_a_search_over_stdio_returns_the_picture_as_it_is_in_its_file(stdio, folder):
     result = stdio("search", query="a sailboat", collection="photos", k=1)
     assert not result.isError
-    [picture] = [block for block in result.content if block.type == "image"]
-    assert pixels(base64.b64decode(picture.data)) == pixels((folder / "photos/sailboat.png").read_bytes())
+    [picture] = pictures_of(result)
+    assert same_pixels(picture.data, folder / "photos/sailboat.png")
     [hit] = result.structuredContent["hits"]
     assert hit["source"] == "sailboat.png"
     item = stdio("get_item", id=hit["id"], collection="photos")
@@ -143,7 +135,7 @@ def test_the_adapter_makes_content_blocks_of_langchain(stdio, folder):
     assert isinstance(message, ToolMessage)
     [picture] = [block for block in message.content_blocks if block["type"] == "image"]
     assert picture["mime_type"] == "image/png"
-    assert pixels(base64.b64decode(picture["base64"])) == pixels((folder / "photos/castle.png").read_bytes())
+    assert same_pixels(picture["base64"], folder / "photos/castle.png")
     failed = stdio.portal.call(tools["search"].ainvoke, {**asked, "args": {"collection": "photos"}})
     assert failed.status == "error"
     assert "query is empty" in failed.text
@@ -171,18 +163,18 @@ async def noise(request):
     print("noise by print", flush=True)
     os.write(1, b"noise by a library\\n")
     subprocess.run(["echo", "noise by a child"], check=True)
-    return types.ServerResult(types.ListToolsResult(tools=[]))
+    return types.ServerResult(types.ListToolsResult(tools=[], nextCursor="x" * 1_000_000))
 
 server = Server("noisy")
 server.request_handlers[types.ListToolsRequest] = noise
 anyio.run(serve, server)
-print("the end")
 """
+THE_END = 'print("the end")'
 
 
 @contextmanager
-def noisy_server():
-    command = [sys.executable, "-c", NOISY]
+def noisy_server(after=THE_END):
+    command = [sys.executable, "-c", NOISY + after]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -220,6 +212,15 @@ def test_a_signal_ends_the_server_while_it_waits_for_its_client(told):
         process.send_signal(told)
         assert process.stdout.read() == b"the end\n"
         assert process.stderr.read() == b""
+        assert process.wait(20) == 0
+
+
+def test_a_signal_ends_a_server_whose_client_no_longer_reads():
+    with noisy_server(after="") as process:
+        say(process, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+        say(process, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
+        assert process.stdout.read(10) == b'{"jsonrpc"'
+        process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
 
@@ -279,8 +280,8 @@ async def test_clients_are_served_over_http(colours, tmp_path):
         async with session_at(address) as first, session_at(address) as second:
             for session in (first, second):
                 result = await session.call_tool("search", {"query": "red", "k": 1})
-                [picture] = [block for block in result.content if block.type == "image"]
-                assert pixels(base64.b64decode(picture.data)) == pixels((tmp_path / "red.png").read_bytes())
+                [picture] = pictures_of(result)
+                assert same_pixels(picture.data, tmp_path / "red.png")
             assert (await first.call_tool("get_item", {"id": "nobody"})).isError
 
 
@@ -292,7 +293,7 @@ async def test_the_adapter_calls_tools_over_http(colours, tmp_path):
         search = next(tool for tool in tools if tool.name == "search")
         content = await search.ainvoke({"query": "blue", "k": 1})
     assert [block["type"] for block in content] == ["text", "text", "image", "text"]
-    assert pixels(base64.b64decode(content[2]["base64"])) == pixels((tmp_path / "blue.png").read_bytes())
+    assert same_pixels(content[2]["base64"], tmp_path / "blue.png")
 
 
 @pytest.mark.parametrize(
@@ -335,6 +336,22 @@ async def test_a_client_that_hangs_up_in_the_middle_is_forgotten(colours):
             assert not (await session.call_tool("search", {"query": "red"})).isError
 
 
+async def test_a_client_that_goes_away_in_the_middle_of_a_search_leaves_the_others_served():
+    embedding = Waiting()
+    store = MultimodalChroma("slow", embedding)
+    store.add_texts(["red", "green"])
+    async with over_http(create_server(store)) as address:
+        async with session_at(address) as session, anyio.create_task_group() as tasks:
+            tasks.start_soon(session.call_tool, "search", {"query": "wait"})
+            assert await anyio.to_thread.run_sync(embedding.waiting.wait, 10)
+            tasks.cancel_scope.cancel()
+        async with session_at(address) as session:
+            assert not (await session.call_tool("search", {"query": "red"})).isError
+            embedding.go_on.set()
+            assert not (await session.call_tool("search", {"query": "wait"})).isError
+    store.delete_collection()
+
+
 async def test_addresses_that_cannot_be_served_at_are_told(colours):
     with pytest.raises(MMRAGError, match=r"other machines can reach 0\.0\.0\.0: set a token"):
         await serve_http(colours, host="0.0.0.0")
@@ -366,6 +383,43 @@ def test_the_command_serves_over_http_until_it_is_told_to_stop(folder):
 
 
 # --- the command
+
+
+async def test_the_options_of_the_command_reach_the_server(folder, monkeypatch):
+    served = []
+
+    async def serve(server):
+        served.append(server)
+
+    monkeypatch.setattr("langchain_mmrag.mcp.serve_stdio", serve)
+    store = ["serve-mcp", "--store", str(folder / "store")]
+    given = ["--collection", "notes", "--allow-writes", "--root", str(folder / "photos")]
+    for arguments in (store, [*store, *given]):
+        result = await anyio.to_thread.run_sync(CliRunner().invoke, cli.app, arguments)
+        assert result.exit_code == 0, result.output
+    tools = []
+    for server in served:
+        async with connect(server) as session:
+            tools.append({tool.name: tool for tool in (await session.list_tools()).tools})
+    assert set(tools[0]) == {"search", "get_item", "list_collections"}
+    assert tools[0]["search"].inputSchema["properties"]["collection"]["enum"] == ["notes", "photos"]
+    assert set(tools[1]) - set(tools[0]) == {"add_text", "add_image", "delete"}
+    assert tools[1]["search"].inputSchema["properties"]["collection"]["enum"] == ["notes"]
+
+
+def test_of_all_collections_those_of_unknown_models_are_left_out(folder, monkeypatch):
+    async def serve(server):
+        """The folder is opened before."""
+
+    monkeypatch.setattr("langchain_mmrag.mcp.serve_stdio", serve)
+    client = chromadb.PersistentClient(path=str(folder / "store"))
+    client.create_collection("of-another-program").add(ids=["1"], embeddings=[[1.0, 2.0]], documents=["x"])
+    try:
+        result = CliRunner().invoke(cli.app, ["serve-mcp", "--store", str(folder / "store")])
+    finally:
+        client.delete_collection("of-another-program")
+    assert result.exit_code == 0
+    assert "not served: collection 'of-another-program'" in result.stderr
 
 
 def test_a_folder_without_collections_is_told(tmp_path):
