@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableBranch, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableBranch, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase, coerce_to_runnable
 
 from langchain_mmrag._question import searched_of
@@ -59,16 +59,34 @@ def retrieval(
 
 def takes_option(retriever: object, name: str) -> bool:
     """Whether a retriever's search takes a setting for a single call."""
+    base = _base(retriever)
+    return base is not None and _takes(base._get_relevant_documents, name)  # noqa: SLF001
+
+
+def _base(retriever: object) -> BaseRetriever | None:
+    """The retriever inside of `.bind()`, `.with_config()` and the like."""
     while isinstance(retriever, RunnableBindingBase):
         retriever = retriever.bound
-    if not isinstance(retriever, BaseRetriever):
-        return False
-    return name in inspect.signature(retriever._get_relevant_documents).parameters  # noqa: SLF001
+    return retriever if isinstance(retriever, BaseRetriever) else None
+
+
+def _takes(search: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(search).parameters
 
 
 def _bound(retriever: Runnable[Any, list[Document]], options: Mapping[str, Any]) -> Runnable[Any, Any]:
     runnable = coerce_to_runnable(retriever)
-    return runnable.bind(**options) if options else runnable
+    base = _base(runnable)
+    if not options or base is None:
+        return runnable
+    if type(base)._aget_relevant_documents is not BaseRetriever._aget_relevant_documents:  # noqa: SLF001
+        return runnable.bind(**options)
+
+    # LangChain's own asynchronous search calls the synchronous one, but hands no settings on.
+    def search(asked: Any, config: RunnableConfig) -> list[Document]:
+        return runnable.invoke(asked, config, **options)
+
+    return RunnableLambda(search)
 
 
 def _check_threshold(retriever: object, threshold: float) -> None:

@@ -1,0 +1,160 @@
+"""Patterns of retrieval and refusal: how the chain asks its retriever, and what of the finds the model gets."""
+
+from typing import Any
+
+import pytest
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableLambda
+from PIL import Image
+from pydantic import Field
+
+from langchain_mmrag.chains import create_rag_chain
+from langchain_mmrag.prompts import NOTHING_FOUND
+from langchain_mmrag.queries import Query
+from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.vectorstores import MultimodalChroma
+from tests.unit_tests.answering import ShelfRetriever, model, note, picture, picture_file, pictures
+
+QUESTION = "Where is the red lighthouse?"
+
+
+class SearchingRetriever(BaseRetriever):
+    """A retriever whose search can be told how; it notes how it was."""
+
+    documents: list[Any]
+    asked: list[Any] = Field(default_factory=list)
+
+    def _get_relevant_documents(
+        self, query: Any, *, run_manager: Any, search: str | None = None, score_threshold: float | None = None
+    ) -> list[Any]:
+        self.asked.append((query, search, score_threshold))
+        return self.documents
+
+
+@pytest.fixture
+def documents(tmp_path):
+    lighthouse = picture_file(tmp_path / "lighthouse.png", size=(30, 60))
+    return [note("It stands at Cape Ann."), picture(lighthouse, "a lighthouse")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "search", "shown"), [("clip", None, 1), ("caption", "text", 0), ("multi-vector", "text", 1)]
+)
+async def test_a_pattern_says_what_is_compared_and_what_the_model_gets(documents, pattern, search, shown):
+    retriever, llm = SearchingRetriever(documents=documents), model("one", "two")
+    chain = create_rag_chain(retriever, llm, pattern=pattern)
+    assert chain.invoke(QUESTION)["context"] == documents
+    assert (await chain.ainvoke(QUESTION))["answer"] == "two"
+    assert retriever.asked == [(QUESTION, search, None)] * 2
+    content = llm.calls[0][-1].content
+    assert len(pictures([] if isinstance(content, str) else content)) == shown
+    assert "a lighthouse" in str(content)
+
+
+@pytest.mark.parametrize("pattern", ["caption", "multi-vector"])
+def test_by_text_a_question_with_a_picture_is_searched_for_by_its_words(documents, pattern, tmp_path):
+    retriever = SearchingRetriever(documents=documents)
+    chain = create_rag_chain(retriever, model("one", "two", "three"), pattern=pattern)
+    mine = str(picture_file(tmp_path / "mine.png"))
+    chain.invoke({"input": QUESTION, "image": mine, "weights": {"text": 0.9, "image": 0.1}})
+    chain.invoke({"input": QUESTION, "not_text": "fog", "not_image": mine, "modality": "image"})
+    chain.invoke({"image": mine})
+    assert retriever.asked == [
+        (Query(text=QUESTION, weights={"text": 0.9}), "text", None),
+        (Query(text=QUESTION, not_text="fog", modality="image"), "text", None),
+        (Query(image=mine), None, None),
+    ]
+
+
+def test_the_picture_of_a_question_is_shown_by_multi_vector_and_not_by_caption(documents):
+    asked = {"input": QUESTION, "image": Image.new("RGB", (9, 9))}
+    seen = {}
+    for pattern in ("caption", "multi-vector"):
+        llm = model("yes")
+        create_rag_chain(SearchingRetriever(documents=documents), llm, pattern=pattern).invoke(asked)
+        content = llm.calls[0][-1].content
+        seen[pattern] = 0 if isinstance(content, str) else len(pictures(content))
+    assert seen == {"caption": 0, "multi-vector": 2}
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda r: r, lambda r: RunnableLambda(r.invoke)], ids=["retriever", "runnable"]
+)
+def test_a_retriever_that_cannot_be_told_how_is_taken_as_it_is(documents, wrap):
+    shelf = ShelfRetriever(documents=documents)
+    create_rag_chain(wrap(shelf), model("yes"), pattern="multi-vector").invoke(QUESTION)
+    assert shelf.asked == [QUESTION]
+
+
+def test_a_retriever_is_told_how_through_a_binding(documents):
+    retriever = SearchingRetriever(documents=documents)
+    bound = retriever.with_config(tags=["mine"])
+    create_rag_chain(bound, model("yes"), pattern="caption", score_threshold=0.5).invoke(QUESTION)
+    assert retriever.asked == [(QUESTION, "text", 0.5)]
+
+
+def test_a_pattern_nobody_knows_and_one_that_contradicts_itself_are_refused(documents):
+    retriever = SearchingRetriever(documents=documents)
+    with pytest.raises(ValueError, match="unknown pattern 'summary': use one of clip, caption, multi-vector"):
+        create_rag_chain(retriever, model("x"), pattern="summary")
+    with pytest.raises(ValueError, match="images=True contradicts it"):
+        create_rag_chain(retriever, model("x"), pattern="caption", images=True)
+
+
+# --- refusal ---------------------------------------------------------------------------------------------
+
+
+def test_a_threshold_is_handed_to_the_retriever(documents):
+    retriever = SearchingRetriever(documents=documents)
+    create_rag_chain(retriever, model("yes"), score_threshold=0.4).invoke(QUESTION)
+    assert retriever.asked == [(QUESTION, None, 0.4)]
+
+
+def test_a_threshold_for_a_retriever_that_takes_none_is_refused_at_once(documents):
+    for retriever in (ShelfRetriever(documents=documents), lambda question: documents):
+        with pytest.raises(
+            ValueError, match=r"takes no score_threshold: use a retriever .* MultimodalRetriever"
+        ):
+            create_rag_chain(retriever, score_threshold=0.4)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, True])
+def test_a_threshold_that_is_none_is_refused(documents, threshold):
+    with pytest.raises(ValueError, match=r"score_threshold is .*: give a relevance from 0 to 1"):
+        create_rag_chain(SearchingRetriever(documents=documents), score_threshold=threshold)
+
+
+@pytest.fixture(scope="module")
+def store(clip, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("patterns")
+    store = MultimodalChroma("patterns", clip, persist_directory=str(folder / "store"))
+    store.add_documents([note("The ferry leaves at nine.")])
+    store.add_documents([picture(picture_file(folder / "red.png", size=(64, 64)), "a red square")])
+    return store
+
+
+@pytest.mark.parametrize("pattern", ["clip", "caption", "multi-vector"])
+def test_patterns_search_a_real_collection(store, pattern):
+    llm = model("It is red [1].")
+    chain = create_rag_chain(MultimodalRetriever(store=store, k=1), llm, pattern=pattern)
+    result = chain.invoke("a red square")
+    assert [document.page_content for document in result["context"]] == ["a red square"]
+    assert result["citations"][0]["source"] == "red.png"
+    assert isinstance(llm.calls[0][-1].content, str) is (pattern == "caption")
+
+
+def test_nothing_relevant_is_said_without_calling_the_model(store):
+    llm = model("made up")
+    chain = create_rag_chain(MultimodalRetriever(store=store), llm, score_threshold=1.0)
+    result = chain.invoke("submarine volcanoes of the deep sea")
+    assert (result["context"], result["answer"]) == ([], NOTHING_FOUND)
+    assert (result["citations"], result["removed_citations"]) == ([], [])
+    assert llm.calls == []
+
+
+def test_of_an_empty_collection_that_is_said_too(clip, tmp_path):
+    empty = MultimodalChroma("empty", clip, persist_directory=str(tmp_path / "store"))
+    for options in ({}, {"pattern": "caption"}, {"score_threshold": 0.5}):
+        llm = model("made up")
+        result = create_rag_chain(MultimodalRetriever(store=empty), llm, **options).invoke(QUESTION)
+        assert (result["answer"], result["citations"], llm.calls) == (NOTHING_FOUND, [], [])
