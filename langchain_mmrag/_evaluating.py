@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _RANKS: Final = ("raw", "rrf", "centered", "calibrated")
 _SEARCHES: Final = ("vector", "hybrid", "keyword", "text")
 _PATTERNS: Final = ("clip", "caption", "multi-vector")
+_WORDS: Final = "words"
 _EMBEDDED: Final = "mmrag-tiny"
 
 
@@ -46,7 +47,11 @@ def evaluate(
         str, typer.Option(help=f"Ways to rank, separated by commas: {', '.join(_RANKS)}.")
     ] = "raw,calibrated",
     search: Annotated[
-        str | None, typer.Option(help=f"Ways to search, separated by commas: {', '.join(_SEARCHES)}.")
+        str | None,
+        typer.Option(
+            help=f"Ways to search, separated by commas: {', '.join(_SEARCHES)}; by default vector, of words "
+            "also hybrid."
+        ),
     ] = None,
     pattern: Annotated[
         str | None,
@@ -98,7 +103,8 @@ def evaluate(
     the time.
     """
     ranks = _several("--compare", compare, _RANKS)
-    searches = (None,) if search is None else _several("--search", search, _SEARCHES)
+    by_default: Any = ("vector", "hybrid") if source == _WORDS else (None,)  # vectors alone know no numbers
+    searches = by_default if search is None else _several("--search", search, _SEARCHES)
     patterns = () if pattern is None else _several("--pattern", pattern, _PATTERNS)
     if llm is not None and not patterns:
         _misused("--llm", "a chat model answers in patterns of RAG: name some with --pattern")
@@ -139,7 +145,7 @@ def evaluate(
         store=lambda: open_collection(store, collection, model=named),
         drawn={
             "demo": lambda folder: drawn_by(labelled_town(folder)),
-            "words": lambda folder: drawn_by(labelled_papers(folder, seed)),
+            _WORDS: lambda folder: drawn_by(labelled_papers(folder, seed)),
         },
     )
     try:

@@ -83,6 +83,7 @@ class MultimodalChroma(SearchingChroma):
             `collection_configuration`, `relevance_score_fn` and so on.
 
     Raises:
+        TypeError: If an embedding is none.
         ValueError: If there is no `embedding_function`.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from threading import Lock
 from typing import Any, get_args
@@ -55,6 +56,8 @@ class SearchingChroma(Chroma):
             # Chroma itself would fetch a text model from the internet at the first search.
             msg = "MultimodalChroma needs an embedding_function, for instance OpenCLIPEmbeddings()"
             raise ValueError(msg)
+        for name, given in (("embedding_function", embedding_function), ("text_embedding", text_embedding)):
+            _check_embedding(name, given)
         chroma["collection_configuration"] = _in_cosine_space(
             chroma.get("collection_configuration"), chroma.get("collection_metadata")
         )
@@ -159,10 +162,11 @@ class SearchingChroma(Chroma):
         Returns:
             Documents with scores; higher is better. Calibrated scores say by how many standard deviations a
             document beats what the query scores by chance in its modality, so they compare across modalities:
-            relevant documents tend to have 3 to 5, and so do those of `"hybrid"`. By vectors, raw ones are
-            cosines, those of `"rrf"` sums of 1 / (60 + place); those of `"keyword"` are BM25. Those of
-            `"text"` say by how many deviations a text beats the texts of its modality. A long
-            text comes whole; its metadata `chunk` and `chunk_start` say which part of it was found.
+            relevant documents tend to have 3 to 5, and so do those of `"hybrid"`, and of `"rrf"` with a
+            `text_embedding`. By vectors alone, raw ones are cosines, those of `"rrf"` sums of
+            1 / (60 + place); those of `"keyword"` are BM25. Those of `"text"` say by how many deviations a
+            text beats the texts of its modality. A long text comes whole; its metadata `chunk` and
+            `chunk_start` say which part of it was found.
 
         Raises:
             EmbeddingMismatchError: If the collection was made with another embedding.
@@ -398,12 +402,18 @@ def _in_cosine_space(configuration: Any, metadata: Mapping[str, Any] | None) -> 
     return {**given, index: {"space": "cosine", "ef_search": _EF_SEARCH, **(given.get(index) or {})}}
 
 
+def _check_embedding(name: str, given: Any) -> None:
+    if given is not None and not callable(getattr(given, "embed_query", None)):
+        msg = f"{name} is a {type(given).__name__}, not an embedding: give one such as OpenCLIPEmbeddings()"
+        raise TypeError(msg)
+
+
 def _at_least(fetch_k: int, k: int) -> int:
     return max(fetch_k, wanted(k, None, None, {}).k)
 
 
-def _check_share(lambda_mult: float) -> None:
-    if not 0 <= lambda_mult <= 1:
+def _check_share(lambda_mult: Any) -> None:
+    if not isinstance(lambda_mult, Real) or not 0 <= lambda_mult <= 1:
         msg = f"lambda_mult must be from 0 (variety alone) to 1 (relevance alone), not {lambda_mult!r}"
         raise ValueError(msg)
 

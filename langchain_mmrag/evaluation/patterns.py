@@ -42,7 +42,8 @@ class PatternReport:
     """What the patterns came to.
 
     Attributes:
-        retrieval: What each of them found; `caption` and `multi-vector` find the same.
+        retrieval: What they found. `caption` and `multi-vector` search alike: where both are compared, they
+            are one run, `caption, multi-vector`.
         sent: By pattern, what a model was sent for a question, in the mean over all questions.
         answers: By pattern, how good the answers were; empty without a model.
     """
@@ -139,7 +140,7 @@ def compare_patterns(
     more = max((len(query.exclude) for query in dataset.queries), default=0)
     retrieval = evaluate(
         dataset,
-        {pattern: _retriever(store, pattern, k + more) for pattern in patterns},
+        {name: _retriever(store, pattern, k + more) for name, pattern in _searches(patterns).items()},
         k=k,
         measures=measures or default_measures(k),
         id_of=id_of,
@@ -187,6 +188,14 @@ class _Mute(SimpleChatModel):
 
     def _call(self, *_: Any, **__: Any) -> str:
         return ""
+
+
+def _searches(patterns: Sequence[RagPattern]) -> dict[str, RagPattern]:
+    """One pattern for each way of searching, by the names of all that search so."""
+    alike: dict[bool, list[RagPattern]] = {}
+    for pattern in patterns:
+        alike.setdefault(pattern == "clip", []).append(pattern)
+    return {", ".join(names): names[0] for names in alike.values()}
 
 
 def _retriever(store: Any, pattern: RagPattern, k: int) -> MultimodalRetriever:

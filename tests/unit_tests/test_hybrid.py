@@ -363,7 +363,7 @@ def test_another_seed_makes_other_papers_and_the_other_half_shares_nothing_with_
 
 
 def test_the_command_measures_searches_on_papers_of_a_seed():
-    arguments = ["eval", "words", "--compare", "calibrated", "--search", "vector,hybrid", "--seed", "7"]
+    arguments = ["eval", "words", "--compare", "calibrated", "--seed", "7"]
     done = CliRunner().invoke(cli.app, [*arguments, "--limit", "40", "--json"])
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)

@@ -316,8 +316,8 @@ def test_patterns_are_compared_by_what_they_find_send_and_answer(asked, filled):
     report = compare_patterns(asked, filled, ("clip", "caption", "multi-vector"), llm=llm, k=2)
     assert len(llm.calls) == 9
     assert report.retrieval.dataset == "asked, without 1 queries that are pictures alone"
-    assert report.retrieval.score("caption", "success@1").mean == 1
-    assert report.retrieval.score("multi-vector", "success@1").mean == 1
+    assert list(report.retrieval.runs) == ["clip", "caption, multi-vector"]
+    assert report.retrieval.score("caption, multi-vector", "success@1").mean == 1
     sent = report.sent
     assert sent["caption"].pictures == 0
     assert sent["clip"].pictures >= 1
@@ -334,7 +334,7 @@ def test_patterns_are_compared_by_what_they_find_send_and_answer(asked, filled):
     assert answers["multi-vector"].counts["citation_precision"] == 2
     assert {"retrieval", "sent", "answers"} == set(json.loads(report.to_json()))
     tables = report.to_markdown()
-    assert "| multi-vector - clip" in tables
+    assert "| caption, multi-vector - clip" in tables
     assert "citation precision [95 %]" in tables
 
 
@@ -426,3 +426,15 @@ def test_the_command_says_what_does_not_go_together(asked, tmp_path):
     (tmp_path / "bad.jsonl").write_text(bad)
     with pytest.raises(DatasetError, match=r"bad\.jsonl:5: answers are texts"):
         load_dataset(tmp_path / "bad.jsonl")
+
+
+# --- what is no embedding -----------------------------------------------------------------------------------
+
+
+def test_what_is_no_embedding_or_no_share_is_told_at_once(clip, store):
+    with pytest.raises(TypeError, match="embedding_function is a str, not an embedding"):
+        MultimodalChroma("things", "ViT-B-32")
+    with pytest.raises(TypeError, match="text_embedding is a str, not an embedding"):
+        MultimodalChroma("things", clip, text_embedding="words")
+    with pytest.raises(ValueError, match=r"lambda_mult must be from 0 .* not 'a'"):
+        store.max_marginal_relevance_search("snow", lambda_mult="a")
