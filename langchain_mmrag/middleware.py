@@ -33,9 +33,7 @@ _SEES_TOOL_PICTURES: Final = frozenset(
 )
 """LangChain's names of providers whose interface has a place for pictures in the result of a tool."""
 
-_FROM_TOOLS: Final = (
-    "Pictures from the tool results above. They were found by tools, not supplied by the user."
-)
+_FROM_TOOLS: Final = "Pictures from the tool results above: found by tools, not supplied by the user."
 
 
 class ToolImagesMiddleware(AgentMiddleware[Any, Any, Any]):

@@ -31,9 +31,6 @@ _HIDDEN: Final = frozenset(
         "type",
         types.MODALITY,  # an argument of its own
         types.SHA256,
-        types.MIME_TYPE,
-        types.WIDTH,
-        types.HEIGHT,
         types.CAPTION,
         types.OCR_TEXT,
         types.SUMMARY,
@@ -45,6 +42,7 @@ _HIDDEN: Final = frozenset(
         types.COLLAPSED_IDS,
     }
 )
+_OF_PICTURES: Final = frozenset({types.MIME_TYPE, types.WIDTH, types.HEIGHT})
 _OWN_PREFIXES: Final = ("mmrag_", "chroma:", "lc_")
 _MOST_KEYS: Final = 16
 _LONGEST_KEY: Final = 40
@@ -112,7 +110,7 @@ def keys_seen(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, Metada
     unfit: set[str] = set()
     for metadata in metadatas:
         for name, value in (metadata or {}).items():
-            if not _is_plain(name):
+            if not _is_plain(name) or (name in _OF_PICTURES and types.SHA256 in (metadata or {})):
                 continue
             if type(value) not in _KINDS or (name == types.SOURCE and _is_of_machine(str(value))):
                 if value is not None:
@@ -253,7 +251,7 @@ def _condition(asked: Any, keys: Mapping[str, MetadataKey]) -> dict[str, Any]:
     if "number" not in key.kinds or len(numbers) != 1 or len(asked.values) != 1:
         msg = f"The filter is wrong: {asked.op} compares numbers, and takes one; known keys: {_told(keys)}"
         raise ToolException(msg)
-    return {key.name: {f"${asked.op}": numbers[0]}}
+    return _compared(key.name, asked.op, numbers[0])
 
 
 def _equal(key: MetadataKey, op: str, values: Sequence[str]) -> dict[str, Any]:
@@ -262,19 +260,45 @@ def _equal(key: MetadataKey, op: str, values: Sequence[str]) -> dict[str, Any]:
     read: set[str] = set()
     for kind in sorted(key.kinds):
         typed = [(value, scalar) for value in values if (scalar := _read(kind, value)) is not None]
-        if typed:
-            read |= {value for value, _ in typed}
-            tests.append({key.name: _one_or_many(op, [scalar for _, scalar in typed])})
+        read |= {value for value, _ in typed}
+        plain = [scalar for _, scalar in typed if not isinstance(scalar, float)]
+        if plain:
+            tests.append({key.name: _one_or_many(op, plain)})
+        tests += [_compared(key.name, op, scalar) for _, scalar in typed if isinstance(scalar, float)]
     if wrong := [value for value in values if value not in read]:
         msg = f"The filter is wrong: {_short(wrong[0])} is no value for {key.told}"
         raise ToolException(msg)
     return tests[0] if len(tests) == 1 else {"$or" if op == "eq" else "$and": tests}
 
 
-def _one_or_many(op: str, scalars: list[Scalar]) -> dict[str, Any]:
+def _one_or_many(op: str, scalars: Sequence[Scalar]) -> dict[str, Any]:
     if len(scalars) == 1:
         return {f"${op}": scalars[0]}
-    return {"$in" if op == "eq" else "$nin": scalars}
+    return {"$in" if op == "eq" else "$nin": [*scalars]}
+
+
+def _compared(name: str, op: str, number: float) -> dict[str, Any]:
+    """A comparison with a number that holds for integers and fractions alike.
+
+    Chroma cuts the fraction off before it compares with an integer: to it, 2 equals 2.5.
+    """
+
+    def test(operator: str, operand: float) -> dict[str, Any]:
+        return {name: {f"${operator}": operand}}
+
+    if isinstance(number, int):
+        return test(op, number)
+    whole = math.trunc(number)
+    same = {"$and": [test("eq", number), test("ne", whole)]}
+    if op == "eq":
+        return same
+    if op == "ne":
+        return {"$or": [test("ne", number), test("eq", whole)]}
+    if op in {"gt", "gte"}:
+        tests = [test("gt", number), test("gte", math.ceil(number))]
+    else:
+        tests = [test("lt", number), test("lte", math.floor(number))]
+    return {"$or": [*tests, same] if op.endswith("e") else tests}
 
 
 def _read(kind: Kind, value: str) -> Scalar | None:

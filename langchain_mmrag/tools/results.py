@@ -117,7 +117,7 @@ def check_citations(messages: Sequence[BaseMessage]) -> CheckedCitations:
 def _cited(
     marker: str, by_name: Mapping[str, Document], searches: Sequence[Sequence[Document]]
 ) -> Document | None:
-    if not marker.isdigit():
+    if marker in by_name or not marker.isdigit():
         return by_name.get(marker)
     number = int(marker)
     return searches[0][number - 1] if len(searches) == 1 and 0 < number <= len(searches[0]) else None

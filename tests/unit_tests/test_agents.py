@@ -240,21 +240,21 @@ def test_a_state_written_to_sqlite_goes_on_in_another_process(photos, store, tmp
     assert found.artifact[0].metadata["source"] == fourth["metadata"]["source"]
 
 
-def test_several_searches_at_once_are_told_apart_by_ids(tool):
+def test_several_searches_at_once_are_told_apart_by_ids(store):
+    tool = create_search_tool(MultimodalRetriever(store=store, k=2))
+
     def answer(messages):
         first, second = [message for message in messages if message.type == "tool"]
-        return AIMessage(f"Red [{ids_in(first)[0]}], black [{ids_in(second)[0]}], odd [1], none [zzzz9].")
+        return AIMessage(f"Red [{ids_in(first)[0]}], Cape Ann [{ids_in(second)[0]}], odd [1], none [zzzz9].")
 
     llm = acting(
-        searching(
-            call(query="a red square", modality="image"), call(query="a black square", modality="image")
-        ),
+        searching(call(query="a red square", modality="image"), call(query="lighthouse", modality="text")),
         answer,
     )
     state = create_agent(llm, tools=[tool], middleware=[ToolImagesMiddleware()]).invoke(asked("Which?"))
     checked = check_citations(state["messages"])
     sources = [document.page_content for document in checked.cited.values()]
-    assert sources == ["a red square", "a black square"]
+    assert sources == ["a red square", "The lighthouse stands at Cape Ann."]
     assert checked.unknown == ["1", "zzzz9"]
     assert [m.type for m in llm.calls[1]] == ["human", "ai", "tool", "tool", "human"]
 
