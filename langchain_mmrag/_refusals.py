@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from langchain_core import exceptions
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -14,6 +15,18 @@ from langchain_core.runnables.base import RunnableBindingBase
 _NOTE: Final = (
     "There were pictures in the prompt. If it is these that the model refuses, give it text alone:"
     " create_rag_chain(..., images=False)."
+)
+_OTHER_CAUSES: Final = tuple(
+    getattr(exceptions, name)
+    for name in (
+        "ModelAuthenticationError",
+        "ModelConnectionError",
+        "ModelNotFoundError",
+        "ModelPermissionDeniedError",
+        "ModelRateLimitError",
+        "ModelTimeoutError",
+    )
+    if hasattr(exceptions, name)  # later than the oldest LangChain that will do
 )
 _NOT_ABOUT_PICTURES: Final = {401, 402, 403, 408, 409, 429}
 
@@ -86,6 +99,8 @@ def _noted(given: Sequence[Any]) -> Iterator[None]:
 
 def _may_be_about_pictures(error: Exception) -> bool:
     """Not what has other causes for sure: no key, no permission, too many requests, no connection."""
+    if isinstance(error, _OTHER_CAUSES):
+        return False
     status = getattr(error, "status_code", getattr(getattr(error, "response", None), "status_code", None))
     return status not in _NOT_ABOUT_PICTURES and not isinstance(error, OSError)
 

@@ -109,7 +109,10 @@ class ResponsesServer(OpenAIServer):
 
     def check(self, path: str, body: Any) -> None:
         demand(path == "/v1/responses", f"no such path: {path}")
-        self._request.check({**body, "input": [_with_defaults(item) for item in body["input"]]})
+        told = {**body, "input": [_with_defaults(item) for item in body["input"]]}
+        if "tools" in body:
+            told["tools"] = [{"strict": None, **tool} for tool in body["tools"]]
+        self._request.check(told)
         called: set[str] = set()
         for item in body["input"]:
             if item.get("type") == "function_call":
@@ -122,7 +125,15 @@ class ResponsesServer(OpenAIServer):
         return [_response_turn(item) for item in body["input"]]
 
     def whole(self, answer: Answer) -> dict[str, Any]:
-        return _response("completed", _response_items(answer), usage=True)
+        return {
+            **_response("completed", _response_items(answer, self._number), usage=True),
+            "id": f"resp_{self._number}",
+        }
+
+    @property
+    def _number(self) -> int:
+        """Of the answer: LangGraph takes messages of one id for one message."""
+        return len(self.requests)
 
     def pieces(self, answer: Answer) -> Iterator[bytes]:
         numbers = count()
@@ -130,8 +141,9 @@ class ResponsesServer(OpenAIServer):
         def event(kind: str, **fields: Any) -> bytes:
             return sse({"type": kind, "sequence_number": next(numbers), **fields}, event=kind)
 
-        ahead = event("response.created", response=_response("in_progress", []))
-        items = _response_items(answer)
+        created = {**_response("in_progress", []), "id": f"resp_{self._number}"}
+        ahead = event("response.created", response=created)
+        items = _response_items(answer, self._number)
         for index, item in enumerate(items):
             begin = {**item, "status": "in_progress"} | ({"content": []} if "content" in item else {})
             if "arguments" in item:
@@ -177,10 +189,10 @@ def _response_turn(item: dict[str, Any]) -> Turn:
     return Turn(role, text, [picture_of_uri(uri) for uri in uris])
 
 
-def _response_items(answer: Answer) -> list[dict[str, Any]]:
+def _response_items(answer: Answer, turn: int) -> list[dict[str, Any]]:
     calls = [
         {
-            "id": f"fc_{number}",
+            "id": f"fc_{turn}_{number}",
             "type": "function_call",
             "status": "completed",
             "call_id": call.id,
@@ -192,7 +204,13 @@ def _response_items(answer: Answer) -> list[dict[str, Any]]:
     if not answer.text:
         return calls
     text = {"type": "output_text", "text": answer.text, "annotations": []}
-    said = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
+    said = {
+        "id": f"msg_{turn}",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [text],
+    }
     return [said, *calls]
 
 
@@ -222,7 +240,6 @@ def _response(status: str, items: list[dict[str, Any]], *, usage: bool = False) 
         "total_tokens": prompt + completion,
     }
     return {
-        "id": "resp_1",
         "object": "response",
         "created_at": 1_700_000_000,
         "status": status,
