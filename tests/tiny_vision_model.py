@@ -1,4 +1,4 @@
-"""Small vision models of transformers, made on the spot: a LLaVA that chats, and a BLIP that matches.
+"""Small vision models of transformers, made on the spot: a LLaVA and an Idefics that chat, a BLIP that matches.
 
 Their weights are random unless they are taught: `llava(folder)` answers nonsense, `blip(folder)` judges at
 random. What is under test with those is the way to the model and back. A model that was taught the colours of
@@ -14,7 +14,7 @@ from PIL import Image
 SIDE = 32
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
 WORDS = ("yes", "no", *COLOURS)
-SPECIAL = ("<unk>", "<pad>", "<s>", "</s>", "<image>")
+SPECIAL = ("<unk>", "<pad>", "<s>", "</s>")
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] | upper }}: "
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -80,6 +80,42 @@ def llava(folder: Path, *, seed: int = 0, taught: bool = False) -> Path:
     return folder
 
 
+def idefics(folder: Path, *, seed: int = 0) -> Path:
+    """Write an Idefics3, the kind that SmolVLM is made of, to `folder`: pictures are cut into tiles."""
+    import torch
+    from transformers import (
+        GenerationConfig,
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessor,
+        Idefics3Processor,
+        LlamaConfig,
+    )
+
+    tiles = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+    marks = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles]
+    words = _letters(marks)
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "initializer_range": 0.3}
+    text = LlamaConfig(vocab_size=len(words), intermediate_size=64, pad_token_id=words.pad_token_id, **small)
+    config = Idefics3Config(
+        vision_config={**small, "intermediate_size": 32, "image_size": SIDE, "patch_size": 8},
+        text_config=text.to_dict(),
+        scale_factor=4,
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        pad_token_id=words.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Idefics3ForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=words.convert_tokens_to_ids("<end_of_utterance>"), pad_token_id=words.pad_token_id
+    )
+    pictures = Idefics3ImageProcessor(size={"longest_edge": 2 * SIDE}, max_image_size={"longest_edge": SIDE})
+    model.eval().save_pretrained(folder)
+    Idefics3Processor(pictures, words, image_seq_len=1, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
+    return folder
+
+
 def blip(folder: Path, *, seed: int = 0, taught: bool = False) -> Path:
     """Write a BLIP with an image-text-matching head to `folder`.
 
@@ -136,24 +172,30 @@ def plain(colour: str, jitter: int = 0) -> Image.Image:
     return Image.new("RGB", (SIDE, SIDE), tuple(max(0, min(255, part + jitter)) for part in COLOURS[colour]))
 
 
-def _llava_processor():
+def _letters(marks: list[str]):
+    """A tokenizer with a token for each letter, `WORDS`, and the marks a model needs."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     letters = [chr(code) for code in range(32, 127)] + ["\n"]
-    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *WORDS, *letters])}
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *marks, *WORDS, *letters])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"\b(?:{'|'.join(WORDS)})\b|[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    words = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-        additional_special_tokens=["<image>"], padding_side="left", model_max_length=16384,
+        additional_special_tokens=marks, padding_side="left", model_max_length=16384,
     )  # fmt: skip
+
+
+def _llava_processor():
+    from transformers import CLIPImageProcessor, LlavaProcessor
+
     sizes = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
     return LlavaProcessor(
         CLIPImageProcessor(**sizes),
-        words,
+        _letters(["<image>"]),
         patch_size=16,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -202,7 +244,7 @@ def _teach_llava(model, processor) -> None:
     answers = torch.tensor(words.convert_tokens_to_ids(["no", "yes"]))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
-    for batch in _lessons(70):
+    for batch in _lessons(55):
         texts = [
             processor.apply_chat_template(
                 [{"role": "query", "content": asked}, {"role": "document", "content": [{"type": "image"}]}],
@@ -228,7 +270,7 @@ def _teach_blip(model, processor) -> None:
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
-    for batch in _lessons(100):
+    for batch in _lessons(70):
         inputs = processor(
             images=[image for image, _, _ in batch],
             text=[asked for _, asked, _ in batch],

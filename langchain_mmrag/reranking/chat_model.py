@@ -18,6 +18,7 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from langchain_mmrag._chat_models import takes_images
+from langchain_mmrag._tracing import Redacting
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.prompts import documents_to_content_blocks, question_picture_blocks, text_if_no_pictures
 from langchain_mmrag.queries import Query
@@ -48,7 +49,8 @@ class ChatModelReranker(MultimodalReranker):
     One call for up to `max_documents` candidates; with `window`, one for each window, from the last ranks to
     the first, each beginning at the middle of the one before, so that a good document can climb all the way.
     What the model does not name keeps its order after what it names; an answer without an order leaves the
-    first stage's. Orders are cached by everything the model would be sent.
+    first stage's. Orders are cached by everything the model would be sent. Traces get no
+    pictures.
 
     Paper: Sun et al. 2023, Is ChatGPT Good at Search?, https://arxiv.org/abs/2304.09542 (listwise, windows).
     """
@@ -114,7 +116,7 @@ class ChatModelReranker(MultimodalReranker):
             messages = self._messages(asked, ordered[start:end])
             order = self._remembered(messages)
             if order is None:
-                answer = self.llm.invoke(messages, {**_CONFIG, "callbacks": callbacks})
+                answer = Redacting(bound=self.llm).invoke(messages, {**_CONFIG, "callbacks": callbacks})
                 order = self._read(messages, answer, end - start)
             ordered[start:end] = [ordered[start + place] for place in order]
         return ordered[: self.top_n]
@@ -128,7 +130,9 @@ class ChatModelReranker(MultimodalReranker):
             messages = await run_in_executor(None, self._messages, asked, ordered[start:end])
             order = self._remembered(messages)
             if order is None:
-                answer = await self.llm.ainvoke(messages, {**_CONFIG, "callbacks": callbacks})
+                answer = await Redacting(bound=self.llm).ainvoke(
+                    messages, {**_CONFIG, "callbacks": callbacks}
+                )
                 order = self._read(messages, answer, end - start)
             ordered[start:end] = [ordered[start + place] for place in order]
         return ordered[: self.top_n]

@@ -73,6 +73,18 @@ def test_the_processor_gets_the_very_pictures_in_their_order(llm, watched):
     assert "<image>and<image>" in str(prompt)
 
 
+def test_models_that_cut_pictures_into_tiles_see_all_of_them(tmp_path):
+    llm = ChatTransformers(
+        model=str(tiny_vision_model.idefics(tmp_path / "idefics")), device="cpu", max_new_tokens=10
+    )
+    answers = set()
+    for colour in tiny_vision_model.COLOURS:
+        two = [image_block(tiny_vision_model.plain(name)) for name in ("red", colour)]
+        [message] = asking(colour)
+        answers.add(llm.invoke([HumanMessage([*message.content, *two])]).text)
+    assert len(answers) == len(tiny_vision_model.COLOURS)
+
+
 def test_pictures_come_in_every_form_langchain_and_the_providers_write_them(llm, watched):
     encoded = BytesIO()
     tiny_vision_model.plain("green").save(encoded, "PNG")

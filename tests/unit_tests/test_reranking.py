@@ -507,7 +507,7 @@ class Tracer(BaseTracer):
     run_inline = True
 
     def __init__(self):
-        super().__init__()
+        super().__init__(_schema_format="original+chat")
         self.runs = []
 
     def _persist_run(self, run):
@@ -534,7 +534,10 @@ async def test_a_retriever_fetches_more_reranks_and_keeps_k(drawers, asynchronou
             found = retriever.invoke(f"something not {colour}", config)
         assert names(found) == [colour]
     assert len(pictures(judge.calls[0][-1].content)) == 3
-    assert [child.run_type for child in tracer.runs[0].child_runs] == ["llm"]
+    [child] = tracer.runs[0].child_runs
+    assert (child.run_type, child.name) == ("chat_model", "rerank")
+    assert "<image/" in str(child.inputs)
+    assert pictures(judge.calls[0][-1].content)[0]["base64"] not in str(child.inputs)
     assert {len(retriever.invoke("something red", k=k)) for k in (3, 9)} == {3, 4}
 
 
