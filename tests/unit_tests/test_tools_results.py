@@ -1,0 +1,154 @@
+"""What the search tool leaves in an agent's state: small messages, JSON artifacts, ids an answer can be checked by."""
+
+import datetime as dt
+import json
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from PIL import Image
+
+from langchain_mmrag.budget import PromptBudget
+from langchain_mmrag.quotes import PASSAGE_CHARS
+from langchain_mmrag.tools import check_citations, create_search_tool
+from langchain_mmrag.tools.results import as_name, name_of, slim
+from langchain_mmrag.types import CHUNK, CHUNK_START
+from tests.unit_tests.answering import ShelfRetriever, decoded, note, picture, picture_file, pictures
+
+
+def call(tool, **arguments):
+    return tool.invoke({"type": "tool_call", "id": "c1", "name": tool.name, "args": arguments})
+
+
+def noise(path, seed, size=(600, 400)):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+# --- previews ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [64_000, 20_000, 5_000])
+def test_pictures_share_what_a_message_may_hold(tmp_path, limit):
+    documents = [picture(noise(tmp_path / f"{place}.png", place)) for place in range(4)]
+    documents.insert(1, picture(picture_file(tmp_path / "icon.png", "red", (16, 16))))
+    tool = create_search_tool(
+        ShelfRetriever(documents=documents, k=5), budget=PromptBudget(max_images=5), preview_bytes=limit
+    )
+    blocks = pictures(call(tool, query="x").content)
+    assert limit * 0.1 < sum(len(block["base64"]) for block in blocks) <= limit
+    assert decoded(blocks[1]).size == (16, 16)
+    for block in blocks:
+        if decoded(block).width > 40:
+            assert decoded(block).width / decoded(block).height == pytest.approx(1.5, rel=0.1)
+
+
+def test_what_is_left_out_of_a_message_is_told(tmp_path):
+    documents = [picture(noise(tmp_path / f"{place}.png", place)) for place in range(3)]
+    message = call(create_search_tool(ShelfRetriever(documents=documents), preview_bytes=3_000), query="x")
+    assert len(pictures(message.content)) == 2
+    assert message.content[-1]["text"].endswith("\n(not in this message: pictures of it)")
+    whole = create_search_tool(ShelfRetriever(documents=documents), preview_bytes=None)
+    assert [decoded(block).size for block in pictures(call(whole, query="x").content)] == [(600, 400)] * 3
+    with pytest.raises(ValueError, match="preview_bytes is -1"):
+        create_search_tool(ShelfRetriever(documents=[]), preview_bytes=-1)
+
+
+def test_more_results_than_a_budget_has_room_for_leaves_the_best():
+    documents = [note(f"Passage {place}.", f"{place}.md") for place in range(20)]
+    tool = create_search_tool(ShelfRetriever(documents=documents), budget=PromptBudget(max_tokens=120))
+    message = call(tool, query="x", k=20)
+    assert 1 <= len(message.artifact) < 20
+    assert message.artifact == documents[: len(message.artifact)]
+    none = create_search_tool(ShelfRetriever(documents=documents), budget=PromptBudget(max_tokens=1))
+    with pytest.raises(ValueError, match="max_tokens"):
+        call(none, query="x")
+
+
+# --- the artifact ------------------------------------------------------------------------------------------------
+
+
+def test_artifacts_are_json_and_hold_no_payload(tmp_path):
+    metadata = {
+        "source": "data:image/png;base64," + "A" * 5_000,
+        "when": dt.datetime(2020, 1, 2, tzinfo=dt.UTC),
+        "who": UUID(int=7),
+        "path": Path("a.png"),
+        "raw": b"x" * 5_000,
+        "view": memoryview(b"x" * 5_000),
+        "picture": Image.new("RGB", (500, 500)),
+        "score": np.float32(0.5),
+        "odd": float("nan"),
+        "tags": ("a", {"deep": ["data:text/plain;base64," + "B" * 5_000]}),
+        7: "key",
+    }
+    document = Document("data:image/png;base64," + "C" * 5_000, metadata=metadata)
+    kept = slim(document)
+    written = json.dumps(kept.model_dump(), allow_nan=False)
+    assert len(written) < 1_000
+    assert "AAAA" not in written
+    assert "BBBB" not in written
+    assert "CCCC" not in written
+    assert kept.metadata["score"] == 0.5
+    assert kept.metadata["who"] == str(UUID(int=7))
+    assert (
+        JsonPlusSerializer().loads_typed(JsonPlusSerializer().dumps_typed(kept.model_dump()))
+        == kept.model_dump()
+    )
+
+
+def test_of_a_long_text_the_part_that_was_found_is_kept():
+    text = " ".join(f"Sentence number {number} is here." for number in range(2_000))
+    start = text.index("Sentence number 1000 ")
+    part = text[start : start + 200]
+    kept = slim(note(text, **{CHUNK: part, CHUNK_START: start, "year": 1999}))
+    assert len(kept.page_content) <= PASSAGE_CHARS
+    assert "Sentence number 1000 is here." in kept.page_content
+    assert kept.metadata == {"source": "notes.md", "year": 1999}
+    assert slim(kept) == kept
+
+
+# --- ids and citations -------------------------------------------------------------------------------------------
+
+
+def test_ids_are_short_stable_and_read_however_a_model_writes_them():
+    names = {name_of(f"document {number}") for number in range(3_000)}
+    assert len(names) >= 2_999
+    assert all(as_name(f"[{name.upper()}]") == name for name in names)
+    document = note("x", year=3)
+    assert name_of(document) == name_of(note("x", year=3)) != name_of(note("x", year=4))
+    for wrong in ("", "photo", "abcd", "abcde1", "../a1", "x" * 1_000):
+        assert as_name(wrong) is None
+
+
+def result(*documents, status="success"):
+    return ToolMessage("found", tool_call_id="c1", artifact=[*documents], status=status)
+
+
+A, B = note("a", "a.md"), note("b", "b.md")
+
+
+def test_citations_are_looked_up_by_id_and_by_number_where_it_is_clear():
+    one = [HumanMessage("?"), result(A, B)]
+    checked = check_citations(
+        [*one, AIMessage(f"Yes [{name_of(B)}], [1; 2] and [3], [zzzz9], [note], [2021].")]
+    )
+    assert checked.cited == {name_of(B): B, "1": A, "2": B}
+    assert checked.unknown == ["3", "zzzz9"]
+    two = [*one, result(B)]
+    assert check_citations([*two, AIMessage("See [1].")]).unknown == ["1"]
+    later = [*two, AIMessage("So."), HumanMessage("Why?"), AIMessage(f"[1] [{name_of(A)}]")]
+    assert check_citations(later).cited == {"1": B, name_of(A): A}
+    assert check_citations([]) == ({}, [])
+    assert check_citations([HumanMessage("?"), AIMessage("[1]")]).unknown == ["1"]
+
+
+def test_citations_are_looked_up_in_what_a_checkpoint_gives_back():
+    message = result(A).model_copy(update={"artifact": [A.model_dump()]})
+    answer = AIMessage([{"type": "text", "text": f"Yes [{name_of(A)}]."}])
+    assert check_citations([HumanMessage("?"), message, answer]).cited == {name_of(A): A}
