@@ -289,7 +289,11 @@ def test_more_than_the_model_reads_is_refused_with_what_to_do(llm):
 
 
 def test_models_that_cannot_be_had_say_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(
+        "langchain_mmrag.embeddings._hub._obstacle", lambda: "the hub cannot be reached (test)"
+    )
+    with pytest.raises(ModelUnavailableError, match="no/such-model is not here"):
+        ChatTransformers(model="no/such-model").invoke("hello")
     with pytest.raises(ModelUnavailableError, match="cannot be loaded"):
         ChatTransformers(model=str(tmp_path)).invoke("hello")
     with pytest.raises(ValidationError, match="give a name, a folder, or"):

@@ -201,7 +201,14 @@ def test_pictures_that_cannot_be_opened_keep_their_rank(folders, seeing, shelf, 
 
 
 def test_blip_models_that_cannot_be_had_say_so(tmp_path, monkeypatch, shelf):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(
+        "langchain_mmrag.embeddings._hub._obstacle", lambda: "the hub cannot be reached (test)"
+    )
+    for reranker in (BlipReranker(model="no/such-model"), CrossEncoderReranker(model="no/such-model")):
+        with pytest.raises(
+            ModelUnavailableError, match=r"no/such-model is not here .*, and the hub cannot be reached"
+        ):
+            reranker.compress_documents(shelf, "red")
     with pytest.raises(ModelUnavailableError, match=r"the model in .* cannot be loaded"):
         BlipReranker(model=str(tmp_path)).compress_documents(shelf, "red")
     with pytest.raises(ValidationError, match="give a name, a folder, or"):
