@@ -15,6 +15,7 @@ from langchain_mmrag.types import CHUNK, CHUNK_START, SOURCE, image_source, moda
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from langchain_mmrag.citations import Citation
     from langchain_mmrag.indexing import IndexReport
 
 KIND: Final = {"image": "picture", "text": "passage", "table": "table", "video": "video", "audio": "audio"}
@@ -75,11 +76,16 @@ def print_hit(rank: int, document: Document, score: float | None) -> None:
         typer.echo(indent + textwrap.shorten(_line(told), _WIDTH - len(indent), placeholder=" …"))
 
 
-def print_sources(documents: Sequence[Document]) -> None:
-    """The numbered places an answer's `[n]` refer to."""
-    typer.echo("\nSources:")
-    for number, document in enumerate(documents, start=1):
-        typer.echo(f"[{number}] {_line(short(_place(document)))}")
+def print_citations(citations: Sequence[Citation], removed: Sequence[str]) -> None:
+    """The places an answer's `[n]` point at, each once, with a link where there is one."""
+    numbers: dict[tuple[str, str | None], list[str]] = {}
+    for citation in citations:
+        numbers.setdefault((citation["source"], citation["link"]), []).append(f"[{citation['number']}]")
+    typer.echo("\nSources:" if numbers else "\nThe answer cites no source.")
+    for (source, link), found in numbers.items():
+        typer.echo(_line(" ".join([*found, source]) + (f"  {link}" if link and link != source else "")))
+    if removed:
+        typer.echo(f"Taken out of the answer, as nothing has these numbers: {', '.join(removed)}", err=True)
 
 
 def print_report(report: IndexReport, store: Path) -> None:

@@ -63,7 +63,9 @@ class PicturesNoted(RunnableBindingBase[LanguageModelInput, BaseMessage]):
         """The model's answer, token by token."""
         given = list(input)
         with _noted(given):
-            yield from super().transform(iter(given), config, **kwargs)
+            for chunk in super().transform(iter(given), config, **kwargs):
+                given.clear()  # it has begun to answer, so it has read the pictures
+                yield chunk
 
     async def atransform(
         self,
@@ -80,6 +82,7 @@ class PicturesNoted(RunnableBindingBase[LanguageModelInput, BaseMessage]):
 
         with _noted(given):
             async for chunk in super().atransform(again(), config, **kwargs):
+                given.clear()
                 yield chunk
 
     # A binding would hand these on whole; taken apart, each question passes `invoke`.

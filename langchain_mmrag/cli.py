@@ -47,6 +47,9 @@ Classifier = Annotated[
     str,
     typer.Option("--model", help="OpenCLIP model, or mmrag-tiny for the embedded one."),
 ]
+_IN_PYTHON = "create_rag_chain(..., images=False)"
+_ON_COMMAND_LINE = "mmrag ask --text-only"
+
 Html = Annotated[Path | None, typer.Option("--html", help="Also write the hits as an HTML page.")]
 
 
@@ -161,6 +164,9 @@ def ask(
     llm: Annotated[
         str | None, typer.Option(help="Chat model that answers: openai:MODEL, ollama:MODEL and so on.")
     ] = None,
+    text_only: Annotated[
+        bool, typer.Option("--text-only", help="Show the chat model captions, no pictures.")
+    ] = False,
     html: Html = None,
     store: Store = Path(DEFAULT_FOLDER),
     collection: Collection = DEFAULT_COLLECTION,
@@ -179,14 +185,16 @@ def ask(
     hits = opened.search_ranked(query, **asking.options())  # here, as a chain does not tell the scores
     documents = [document for document, _ in hits]
     found = RunnableLambda[Any, list[Any]](lambda _query: documents)
-    chain = create_rag_chain(found, chat, media_policy=opened.media_policy)
-    answer = _stream(chain, query, llm, quiet=as_json)
+    chain = create_rag_chain(
+        found, chat, images=False if text_only else None, media_policy=opened.media_policy
+    )
+    result = _stream(chain, query, llm, quiet=as_json)
+    told = {key: result[key] for key in ("answer", "citations", "removed_citations")}
     if as_json:
-        row = asking.row(question, name="question")
-        _print_json({**row, "answer": answer, "hits": console.hit_rows(hits)})
-    elif llm is not None:
-        console.print_sources(documents)
-    _write_html(html, query, hits, answer=answer)
+        _print_json({**asking.row(question, name="question"), **told, "hits": console.hit_rows(hits)})
+    elif llm is not None and documents:
+        console.print_citations(told["citations"], told["removed_citations"])
+    _write_html(html, query, hits, answer=told["answer"])
 
 
 @app.command()
@@ -233,12 +241,14 @@ app.command(name="eval")(evaluate)
 app.command(name="serve-mcp")(serve_mcp)
 
 
-def _stream(chain: Runnable[Any, dict[str, Any]], query: Query, llm: str | None, *, quiet: bool) -> str:
-    """Run the chain, printing the answer as it comes unless `quiet`; returns it."""
-    answer = ""
+def _stream(
+    chain: Runnable[Any, dict[str, Any]], query: Query, llm: str | None, *, quiet: bool
+) -> dict[str, Any]:
+    """Run the chain, printing the answer as it comes unless `quiet`; returns what the chain gives."""
+    result: dict[str, Any] = {"answer": ""}
     try:
         for part in chain.stream({"input": query}):
-            answer += part.get("answer", "")
+            result |= {**part, "answer": result["answer"] + part.get("answer", "")}
             if not quiet:
                 typer.echo(console.plain(part.get("answer", "")), nl=False)
     except MMRAGError:
@@ -246,12 +256,17 @@ def _stream(chain: Runnable[Any, dict[str, Any]], query: Query, llm: str | None,
     except Exception as error:
         if llm is None:
             raise
+        if result["answer"] and not quiet:
+            typer.echo("")
         # no key, no network, no such model: every provider has its own errors, without a common base
-        msg = f"{llm} did not answer: {type(error).__name__}: {error}"
+        what = "broke off" if result["answer"] else "did not answer"
+        notes = " ".join(getattr(error, "__notes__", ())).replace(_IN_PYTHON, _ON_COMMAND_LINE)
+        told = f"{error}. {notes}" if notes else error
+        msg = f"{llm} {what}: {type(error).__name__}: {told}"
         raise MMRAGError(msg) from error
     if not quiet:
         typer.echo("")
-    return answer
+    return result
 
 
 def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:

@@ -365,6 +365,70 @@ def test_ask_hands_the_evidence_to_a_chat_model(store, monkeypatch):
     assert "Sources:\n[1] " in result.stdout
 
 
+def answering(monkeypatch, *responses):
+    def init_chat_model(_name):
+        return FakeListChatModel(responses=list(responses))
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", init_chat_model)
+
+
+def test_each_source_an_answer_cites_is_shown_once_with_its_link(store, monkeypatch):
+    answering(monkeypatch, "At noon [1], at noon [1][2], at noon [9].")
+    asked = ("ask", "When does the ferry leave?", "--llm", "openai:any", "--store", store)
+    result = run(*asked)
+    answer, sources = result.stdout.split("\n\nSources:\n")
+    assert answer == "At noon [1], at noon [1][2], at noon."
+    lines = sources.splitlines()
+    assert len(lines) == 2
+    assert [line.split()[0] for line in lines] == ["[1]", "[2]"]
+    assert all("file:///" in line for line in lines)
+    assert "nothing has these numbers: [9]" in result.stderr
+    row = json.loads(run(*asked, "--json").stdout)
+    assert [citation["number"] for citation in row["citations"]] == [1, 2]
+    assert row["removed_citations"] == ["[9]"]
+
+
+def test_an_answer_that_cites_nothing_is_said_to(store, monkeypatch):
+    answering(monkeypatch, "At noon.")
+    result = run("ask", "When does the ferry leave?", "--llm", "openai:any", "--store", store)
+    assert result.stdout == "At noon.\n\nThe answer cites no source.\n"
+
+
+def test_a_chat_model_that_breaks_off_leaves_what_it_said_and_one_line(store, monkeypatch, capsys):
+    class Breaking(FakeListChatModel):
+        def _stream(self, *arguments, **options):
+            yield from super()._stream(*arguments, **options)
+            msg = "500: overloaded,\ntry again"
+            raise RuntimeError(msg)
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda _name: Breaking(responses=["At no"]))
+    monkeypatch.setattr(sys, "argv", ["mmrag", "ask", "red", "--llm", "openai:any", "--store", str(store)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    printed = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert printed.out == "At no\n"
+    assert printed.err == "mmrag: openai:any broke off: RuntimeError: 500: overloaded, try again\n"
+
+
+def test_a_chat_model_may_be_shown_no_pictures(store, monkeypatch):
+    seen = []
+
+    class Seeing(FakeListChatModel):
+        def _call(self, messages, *arguments, **options):
+            seen.append(messages)
+            return super()._call(messages, *arguments, **options)
+
+        def _stream(self, messages, *arguments, **options):
+            seen.append(messages)
+            yield from super()._stream(messages, *arguments, **options)
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda _name: Seeing(responses=["Red."]))
+    for options in ([], ["--text-only"]):
+        run("ask", "red", "--llm", "openai:any", "--store", store, *options)
+    assert [isinstance(messages[-1].content, str) for messages in seen] == [False, True]
+
+
 def test_a_chat_model_nobody_knows_is_one_line(store, monkeypatch, capsys):
     code, stderr = run_main(monkeypatch, capsys, "ask", "x", "--llm", "nobody:x", "--store", store)
     assert code == 1
@@ -375,12 +439,17 @@ def test_a_chat_model_nobody_knows_is_one_line(store, monkeypatch, capsys):
 def test_a_chat_model_that_fails_is_one_line(store, monkeypatch, capsys):
     class Failing(FakeListChatModel):
         def _stream(self, *_arguments, **_options):
-            msg = "401: no such\nkey"
+            msg = "400: no\npictures, please"
             raise RuntimeError(msg)
 
     monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda _name: Failing(responses=["x"]))
     code, stderr = run_main(monkeypatch, capsys, "ask", "x", "--llm", "openai:any", "--store", store)
-    assert (code, stderr) == (1, "mmrag: openai:any did not answer: RuntimeError: 401: no such key\n")
+    assert code == 1
+    assert stderr.startswith(
+        "mmrag: openai:any did not answer: RuntimeError: 400: no pictures, please. There were"
+    )
+    assert stderr.endswith(" give it text alone: mmrag ask --text-only.\n")
+    assert stderr.count("\n") == 1
 
 
 # classify
