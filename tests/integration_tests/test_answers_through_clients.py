@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from PIL import Image
 
 from langchain_mmrag.chains import create_rag_chain
+from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.unit_tests.answering import ShelfRetriever, note, picture, picture_file
 
 pytestmark = pytest.mark.filterwarnings(
@@ -138,6 +141,7 @@ def test_a_prompt_of_ones_own_with_a_conversation(provider, shelf):
     chain = create_rag_chain(shelf, provider.model(ANSWER), prompt=prompt)
     result = chain.invoke({"input": "What is it?", "role": "pirate", "chat_history": history})
     assert result["answer"] == ANSWER
+    assert len(provider.server.requests) == 2  # the question is said again for the search, then answered
     turns = provider.server.turns
     assert [turn.role for turn in turns] == ["system", "user", "assistant", "user"]
     assert turns[0].text == "Answer like a pirate."
@@ -175,3 +179,37 @@ def test_a_large_collection_of_pictures_stays_within_the_budget(provider, folder
     reds = [opened(data)[0, 0, 0] for data in provider.server.pictures]
     assert reds == [number * 20 for number in range(8)]
     assert "picture number 11" in provider.server.text
+
+
+def test_examples_stand_as_a_conversation_before_the_question(provider, shelf, folder):
+    examples = [
+        {"image": folder / "asked.png", "question": "What colour?", "answer": "Blue."},
+        {"question": "And the sky?", "answer": "Blue as well."},
+    ]
+    chain = create_rag_chain(shelf, provider.model(ANSWER), examples=examples)
+    assert chain.invoke("What is it?")["answer"] == ANSWER
+    turns = provider.server.turns
+    assert [turn.role for turn in turns] == ["system", *["user", "assistant"] * 2, "user"]
+    assert [len(turn.pictures) for turn in turns] == [0, 1, 0, 0, 0, 2]
+    assert turns[1].pictures == [(folder / "asked.png").read_bytes()]
+    assert "Blue as well." in turns[4].text
+
+
+def test_captions_alone_go_out_by_the_caption_pattern(provider, shelf):
+    chain = create_rag_chain(shelf, provider.model(ANSWER), pattern="caption")
+    assert chain.invoke("What is it?")["answer"] == ANSWER
+    assert provider.server.pictures == []
+    assert "a long bridge" in provider.server.text
+
+
+def test_a_collection_is_asked_with_a_threshold(provider, clip, folder):
+    store = MultimodalChroma(f"threshold-{uuid4()}", clip)
+    store.add_images([str(folder / "square.png")])
+    chain = create_rag_chain(
+        MultimodalRetriever(store=store), provider.model("Red [1]."), score_threshold=0.0
+    )
+    result = chain.invoke("a red square")
+    assert result["answer"] == "Red [1]."
+    assert result["citations"][0]["id"] == result["context"][0].id
+    assert provider.server.pictures == [(folder / "square.png").read_bytes()]
+    store.delete_collection()
