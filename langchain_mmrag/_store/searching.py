@@ -413,7 +413,7 @@ def _at_least(fetch_k: int, k: int) -> int:
 
 
 def _check_share(lambda_mult: Any) -> None:
-    if not isinstance(lambda_mult, Real) or not 0 <= lambda_mult <= 1:
+    if not isinstance(lambda_mult, Real) or not 0 <= float(lambda_mult) <= 1:
         msg = f"lambda_mult must be from 0 (variety alone) to 1 (relevance alone), not {lambda_mult!r}"
         raise ValueError(msg)
 
