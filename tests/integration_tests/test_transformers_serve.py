@@ -19,6 +19,7 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
 from langchain_mmrag.chains import create_rag_chain
+from langchain_mmrag.chat_models import ChatTransformers
 from langchain_mmrag.prompts import image_block
 from tests.tiny_vision_model import llava
 from tests.unit_tests.answering import ShelfRetriever, note, picture, picture_file
@@ -144,3 +145,13 @@ def test_the_responses_interface_carries_pictures_too(served, about):
     )
     assert red
     assert red != blue
+
+
+def test_the_server_says_what_its_model_says_here(llm, served, about):
+    """The prompt comes through whole: pictures lost, moved or changed on the way would change the words."""
+    here = ChatTransformers(model=served[0], max_new_tokens=24, temperature=0, device="cpu")
+    for colours in (["red"], ["green", "blue"]):
+        local, remote = (
+            create_rag_chain(about(*colours), model).invoke(QUESTION)["answer"] for model in (here, llm)
+        )
+        assert local == remote
