@@ -223,7 +223,7 @@ class ChatTransformers(BaseChatModel):
             return {"type": "image", "image": self._picture(number, block)}
         if kind == "reasoning":  # of an earlier answer: not for the model to read again
             return None
-        msg = f"message {number} holds a {kind} block: a ChatTransformers takes text and pictures"
+        msg = f"message {number} holds a block of type {kind}: a ChatTransformers takes text and pictures"
         raise ValueError(msg)
 
     def _picture(self, number: int, block: Mapping[str, Any]) -> Any:

@@ -136,7 +136,7 @@ def test_local_files_are_not_read_by_their_address(llm, tmp_path):
         (
             {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
             ValueError,
-            "message 2 holds a audio",
+            "message 2 holds a block of type audio",
         ),
     ],
 )
