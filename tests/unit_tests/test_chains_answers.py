@@ -1,5 +1,6 @@
 """Answers as they come: citations checked, layouts of one's own, and what happens when the model fails."""
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -212,3 +213,17 @@ def test_a_model_that_is_tried_again_answers_at_last(shelf):
 def test_a_model_by_its_name_is_refused_for_saying_again_too(shelf):
     with pytest.raises(TypeError, match="rephrase is a str, not a chat model"):
         create_rag_chain(shelf, model("x"), rephrase="openai:any")
+
+
+async def test_evidence_is_laid_out_off_the_event_loop(shelf):
+    threads = []
+
+    def listed(documents):
+        threads.append(threading.current_thread())
+        return "the evidence"
+
+    chain = create_rag_chain(shelf, model("yes", "yes"), format_documents=listed)
+    await chain.ainvoke(QUESTION)
+    assert [chunk async for chunk in chain.astream(QUESTION)]
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
