@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from langchain_anthropic.chat_models import convert_to_anthropic_tool
+from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_google_genai._function_utils import convert_to_genai_function_declarations
 
@@ -415,3 +416,24 @@ def test_geminis_converter_keeps_enumerations_and_nesting(tool):
     assert items.properties["values"].items.type == "STRING"
     assert properties["image"].nullable
     assert properties["modality"].enum == ["text", "image"]
+
+
+# --- a retriever that reranks ------------------------------------------------------------------------------------
+
+
+class Backwards(BaseDocumentCompressor):
+    """Puts the last first."""
+
+    def compress_documents(self, documents, query, callbacks=None):
+        return [*reversed(documents)]
+
+
+async def test_what_a_reranker_makes_of_the_results_is_what_a_model_gets(store, tool):
+    reranking = create_search_tool(MultimodalRetriever(store=store, k=5, reranker=Backwards()))
+    plain = found(call(tool, query="red"))
+    assert found(call(reranking, query="red")) == plain[::-1]
+    picture = shown(tool)["red.png"]
+    by_picture = found(call(tool, image=picture, filter=[condition("year", "gte", "2020")]))
+    arguments = {"image": picture, "filter": [condition("year", "gte", "2020")]}
+    message = await reranking.ainvoke({"type": "tool_call", "id": "c1", "name": tool.name, "args": arguments})
+    assert found(message) == by_picture[::-1]
