@@ -202,8 +202,8 @@ def test_captions_alone_go_out_by_the_caption_pattern(provider, shelf):
     assert "a long bridge" in provider.server.text
 
 
-def test_a_collection_is_asked_with_a_threshold(provider, clip, folder):
-    store = MultimodalChroma(f"threshold-{uuid4()}", clip)
+def test_a_collection_is_asked_with_a_threshold(provider, counting_embeddings, folder):
+    store = MultimodalChroma(f"threshold-{uuid4()}", counting_embeddings)
     store.add_images([str(folder / "square.png")])
     chain = create_rag_chain(
         MultimodalRetriever(store=store), provider.model("Red [1]."), score_threshold=0.0
