@@ -20,7 +20,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial, singledispatch
 from typing import Any, Final, cast
 
-from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, get_callback_manager_for_config
@@ -95,6 +96,23 @@ class Redacting(RunnableBindingBase[Any, Any]):
                 yield RunLogPatch(*ops)
 
 
+def discreet(model: Any) -> Any:
+    """A chat model whose own callbacks, those it was constructed with, hear of no bytes either.
+
+    Sees through `.bind()`, `.with_retry()` and the like; a model without callbacks is given back as it is.
+    """
+    if isinstance(model, RunnableBindingBase):
+        bound = discreet(model.bound)
+        return model if bound is model.bound else model.model_copy(update={"bound": bound})
+    if not isinstance(model, BaseChatModel) or not model.callbacks:
+        return model
+    if isinstance(model.callbacks, BaseCallbackManager):
+        callbacks: Any = _discreet_manager(model.callbacks.copy())
+    else:
+        callbacks = [_discreet(handler) for handler in model.callbacks]
+    return model.model_copy(update={"callbacks": callbacks})
+
+
 async def _redacted_events(events: AsyncIterator[StreamEvent]) -> AsyncIterator[StreamEvent]:
     async for event in events:
         yield redact(event)
@@ -103,7 +121,7 @@ async def _redacted_events(events: AsyncIterator[StreamEvent]) -> AsyncIterator[
 # --- handlers --------------------------------------------------------------------------------------------
 
 
-def _discreet_manager(manager: CallbackManager) -> CallbackManager:
+def _discreet_manager(manager: BaseCallbackManager) -> BaseCallbackManager:
     manager.handlers = [_discreet(handler) for handler in manager.handlers]
     manager.inheritable_handlers = [_discreet(handler) for handler in manager.inheritable_handlers]
     return manager

@@ -31,7 +31,7 @@ from langchain_mmrag._checking import AnswerCheck
 from langchain_mmrag._question import CONTEXT, INPUT, is_follow_up, question_of, searched_of, state_of
 from langchain_mmrag._refusals import PicturesNoted
 from langchain_mmrag._retrieving import RagPattern, check_pattern, retrieval
-from langchain_mmrag._tracing import Redacting
+from langchain_mmrag._tracing import Redacting, discreet
 from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.few_shot import Example, Examples
 from langchain_mmrag.history import CHAT_HISTORY, rephraser
@@ -123,8 +123,8 @@ def create_rag_chain(
     - `MessagesPlaceholder("chat_history", optional=True)`, and likewise `"examples"`.
     - every other key of the input dict.
 
-    Callbacks, tracers and event streams hear of a picture as `<image/jpeg, 48 kB>`, never its bytes. Two
-    things are out of the chain's reach: runs around it, and callbacks that a model was constructed with.
+    Callbacks, tracers and event streams hear of a picture as `<image/jpeg, 48 kB>`, never its bytes. Runs
+    around the chain are not its own: a chain it is part of tells its handlers of what that one is given.
 
     Args:
         retriever: Gets a `str` for a question of text alone, else a `Query`; also any other runnable from a
@@ -244,7 +244,9 @@ def _answer(
 
     if llm is None:
         return RunnableLambda(quote)
-    model = PicturesNoted(bound=coerce_to_runnable(llm)) if rules.images else llm
+    model = discreet(coerce_to_runnable(llm))
+    if rules.images:
+        model = PicturesNoted(bound=model)
     filled = RunnableLambda(rules.variables, rules.avariables, name="build_prompt") | prompt
     written = filled | RunnableLambda(join_human_messages) | model | StrOutputParser()
     return RunnableBranch((itemgetter(CONTEXT), written), say_nothing_found)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, CallbackManager
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
@@ -239,6 +239,17 @@ def test_batches_and_streams_are_heard_without_bytes(shelf):
     first = next(iter(chain.stream(SPELLINGS["bytes"])))
     assert first["image"] is PHOTO
     assert_no_bytes(heard.heard)
+
+
+@pytest.mark.parametrize("wrap", [lambda llm: llm, lambda llm: llm.bind(stop=["x"]).with_retry()])
+@pytest.mark.parametrize("kept_in", [list, CallbackManager])
+def test_callbacks_of_the_models_own_hear_no_bytes_either(shelf, wrap, kept_in):
+    heard = Everything()
+    llm = model("At Cape Ann [1].", callbacks=kept_in([heard]))
+    assert create_rag_chain(shelf, wrap(llm)).invoke(SPELLINGS["bytes"])["answer"] == "At Cape Ann [1]."
+    assert "on_chat_model_start" in heard.events()
+    assert_no_bytes(heard.heard)
+    assert len(pictures(llm.calls[0][-1].content)) == 2
 
 
 def test_errors_are_heard_without_bytes(shelf):
