@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test check fix bench embedded-model clean help
+.PHONY: demo test check fix bench notebooks embedded-model clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,6 +46,9 @@ fix: $(VENV)/.dev    ## let the linter mend what it can
 
 bench: $(VENV)/.dev  ## ratios of speed, side by side in one run
 	$(BIN)/python benchmarks/embed.py
+
+notebooks: $(VENV)/.dev  ## run the notebooks again and keep their outputs
+	$(BIN)/python -m tests.executed_notebooks
 
 embedded-model: $(VENV)/.dev  ## train the embedded model again from the registries (hours)
 	$(BIN)/python -m langchain_mmrag.training

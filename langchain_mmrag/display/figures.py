@@ -34,7 +34,6 @@ _DPI: Final = 110
 _CELL: Final = (0.78, 0.5)  # inches, wide and high
 _LABEL_CHARS: Final = 26
 _LABEL_LINES: Final = 2
-_CHAR: Final = 0.083  # inches of a letter of 10 points
 _TOP: Final = 0.62
 _BAR: Final = 1.05
 _DARK_BELOW: Final = 0.179  # of relative luminance: where white and black have the same contrast (WCAG 2)
@@ -123,8 +122,7 @@ def _drawn(
     values: FloatArray, texts: Sequence[str], pictures: Sequence[FloatArray | None], centered: bool
 ) -> Figure:
     labels = [_label(text) for text in texts]
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    left = 0.3 + _CHAR * longest
+    left = 0.3 + max(_width(line) for label in labels for line in label.split("\n"))
     rows, columns = values.shape
     # Of few columns the title is the widest thing.
     wide, high = columns * _CELL[0], rows * _CELL[1]
@@ -149,6 +147,12 @@ def _drawn(
     note = f"cosines from {low} to {top}; framed: the best text for each picture"
     figure.text(0.12 / width, 1 - 0.34 / height, note, fontsize=9, color=SOFT, va="top")
     return figure
+
+
+def _width(line: str) -> float:
+    """Inches of a line of 10 points."""
+    paths = require("matplotlib.textpath", extra=EXTRA)
+    return float(paths.TextPath((0, 0), line, size=10).get_extents().x1) / 72
 
 
 def _label(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Hits as a page: self-contained, escaped, with pictures only as far as the policy goes."""
+"""Hits as a page and as the output of a notebook: self-contained, escaped, with pictures only as far as the policy goes."""
 
 import base64
 import io
@@ -6,11 +6,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from PIL import Image
 
-from langchain_mmrag.display import Section, hits_html, page_html
+from langchain_mmrag.display import Section, hits_html, page_html, show
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.queries import Query
 
@@ -160,3 +161,175 @@ def test_a_long_passage_is_shortened_at_a_word():
     page = Page(hits_html("q", [(Document(page_content=text), 1.0)]))
     assert "word …" in page.text
     assert len(page.text) < 1000
+
+
+# --- an output of a notebook ---------------------------------------------------------------------------------
+
+
+def html_of(*arguments, **options):
+    return show(*arguments, **options)._repr_html_()
+
+
+def test_an_output_shows_hits_as_cards_with_small_pictures(wide):
+    passage = Document(
+        page_content="Boats\n\nThe ferry.", metadata={"source": "boats.md", "heading": "Boats"}
+    )
+    page = Page(html_of([(image_document(wide, "A blue field"), 0.912), passage], query="blue"))
+    (image,) = page.all("img")
+    assert picture_of(image).size == (150, 75)
+    assert (image["width"], image["height"]) == ("150", "75")
+    assert "blue" in page.text
+    assert "1 · picture · 0.91wide & blue.pngA blue field" in page.text
+    assert "2 · passageboats.mdBoatsThe ferry." in page.text
+
+
+def test_an_output_needs_no_styles_scripts_or_addresses(wide):
+    html = html_of([image_document(wide)], answer="Blue [1].")
+    page = Page(html)
+    assert {name for name, _ in page.tags} <= {
+        "table",
+        "tr",
+        "td",
+        "div",
+        "img",
+        "br",
+        "b",
+        "small",
+        "a",
+        "blockquote",
+    }
+    assert not re.search(r"url\(|class=|https?:|file:", html)
+    assert {attributes.get("align") for attributes in page.all("div")} == {"left"}
+
+
+def test_an_output_tells_nothing_of_the_machine(wide, tmp_path):
+    gone = image_document(tmp_path / "gone.png")
+    forbidden = html_of([image_document(wide)], media_policy=MediaPolicy(roots=(tmp_path / "elsewhere",)))
+    missing = show([gone, image_document(wide)])
+    for text in (forbidden, missing._repr_html_(), repr(missing)):
+        assert str(tmp_path) not in text
+    assert "the media policy forbids it" in forbidden
+    assert "picture not shown: it cannot be read" in missing._repr_html_()
+
+
+def test_outputs_escape_whatever_documents_answers_and_queries_hold(wide):
+    evil = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
+    result = {
+        "input": evil,
+        "context": [
+            Document(page_content=evil, metadata={"source": f"https://x.test/{evil}", "heading": evil}),
+            Document(
+                page_content=f"| {evil} |\n|---|\n| {evil} |", metadata={"modality": "table", "source": evil}
+            ),
+            image_document(wide, evil),
+        ],
+        "answer": f"{evil} [1]",
+        "removed_citations": [evil],
+    }
+    page = Page(html_of(result))
+    assert not page.all("script")
+    assert len(page.all("img")) == 1
+    assert {key for _, attributes in page.tags for key in attributes if key.startswith("on")} == set()
+
+
+def test_a_picture_in_an_output_is_bounded_in_bytes(tmp_path):
+    path = tmp_path / "noise.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    assert len(html_of([image_document(path)] * 10)) < 10 * 21_000
+
+
+def test_a_chain_s_result_links_its_citations_and_marks_what_is_cited():
+    result = {
+        "input": "Where?",
+        "context": [Document(page_content="one"), Document(page_content="two")],
+        "answer": "Here [2], not there [7].",
+        "citations": [{"number": 2, "source": "two", "link": None, "id": None}],
+        "removed_citations": ["[9]"],
+    }
+    page = Page(html_of(result))
+    anchors = [attributes["id"] for attributes in page.all("td") if "id" in attributes]
+    assert [link["href"] for link in page.all("a")] == [f"#{anchors[1]}"]
+    assert "point at nothing: [9]" in page.text
+    cited = [attributes for attributes in page.all("td") if "border-width:2px" in attributes["style"]]
+    assert [attributes["id"] for attributes in cited] == [anchors[1]]
+
+
+def test_a_chain_s_result_without_an_answer_or_hits_is_shown_as_far_as_it_goes(wide):
+    assert "Nothing was found." in html_of({"input": "Where?", "context": [], "answer": "No."})
+    bare = Page(html_of({"input": "like this", "image": wide, "context": [Document(page_content="one")]}))
+    assert len(bare.all("img")) == 1
+    assert "like this" in bare.text
+    assert not bare.all("blockquote")
+
+
+def test_outputs_of_one_notebook_do_not_share_anchors():
+    ids = [
+        attributes["id"]
+        for word in ("one", "two")
+        for attributes in Page(html_of([Document(page_content=word)])).all("td")
+        if "id" in attributes
+    ]
+    assert len(set(ids)) == 2
+
+
+def test_the_same_output_comes_out_the_same(wide):
+    assert html_of([image_document(wide)]) == html_of([image_document(wide)])
+
+
+def test_a_moment_of_a_video_shows_its_key_frame_and_links_to_its_second(wide):
+    moment = {"modality": "video", "source": "https://x.test/a.mp4", "start_s": 12, "end_s": 15}
+    page = Page(html_of([Document(page_content="A whale!", metadata={**moment, "thumbnail": str(wide)})]))
+    assert len(page.all("img")) == 1
+    assert page.all("a")[0]["href"] == "https://x.test/a.mp4#t=12,15"
+
+
+def test_a_table_in_markdown_is_a_small_table():
+    text = "| boat | seats |\n|---|---|\n" + "\n".join(f"| boat {n} | {n} |" for n in range(50))
+    page = Page(html_of([Document(page_content=text, metadata={"modality": "table", "source": "boats.csv"})]))
+    assert "boatseatsboat 00boat 11" in page.text
+    assert "boat 6" not in page.text
+    assert "…" in page.text
+
+
+def test_a_query_is_shown_by_itself_with_all_it_says(wide):
+    query = Query(image=wide, text="at night", not_text="fog", weights={"image": 0.4}, modality="image")
+    page = Page(html_of(query))
+    assert len(page.all("img")) == 1
+    for words in ("at night", "Not like: fog", "Weights: image 0.4", "Only of modality image"):
+        assert words in page.text
+    assert "Nothing was found" not in page.text
+    assert "Like this picture" in Page(html_of(Query(image=wide))).text
+
+
+def test_in_a_terminal_an_output_is_text(wide):
+    shown = show([(image_document(wide, "A blue field"), 0.912)], query="blue", answer="Yes [1].")
+    assert repr(shown) == "blue\n\nYes [1].\n\n  1    0.91  picture  wide & blue.png  A blue field"
+    assert shown._repr_mimebundle_() == {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
+    assert repr(show([])) == "Nothing was found."
+
+
+@pytest.mark.parametrize(
+    "found", ["violin", Document(page_content="x"), 3, [3], [("x", 1.0)], ["a document"]]
+)
+def test_what_cannot_be_shown_is_refused_with_its_kind(found):
+    with pytest.raises(TypeError, match=r"show takes a list of documents|hit 0 is a"):
+        show(found)
+
+
+def test_a_mapping_that_is_no_result_and_columns_below_one_are_refused():
+    with pytest.raises(ValueError, match=r"'context'; this mapping has \['answer'\]"):
+        show({"answer": "x"})
+    with pytest.raises(ValueError, match="columns is 0"):
+        show([], columns=0)
+
+
+def test_a_notebook_that_loads_the_extension_shows_queries():
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    shell.extension_manager.load_extension("langchain_mmrag.display")
+    data, _ = shell.display_formatter.format(Query(text="red lighthouse"))
+    assert "red lighthouse" in data["text/html"]
+    shell.extension_manager.unload_extension("langchain_mmrag.display")
+    assert "text/html" not in shell.display_formatter.format(Query(text="red lighthouse"))[0]
