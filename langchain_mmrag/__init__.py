@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langchain_mmrag.embeddings import MultimodalEmbeddings, OpenCLIPEmbeddings
     from langchain_mmrag.errors import MMRAGError
     from langchain_mmrag.media import MediaPolicy, open_image
+    from langchain_mmrag.middleware import ToolImagesMiddleware
     from langchain_mmrag.queries import Query
     from langchain_mmrag.retrievers import MultimodalRetriever
     from langchain_mmrag.text_splitters import CLIPTextSplitter
@@ -41,6 +42,7 @@ _HOME = {
     "MultimodalRetriever": "retrievers",
     "OpenCLIPEmbeddings": "embeddings",
     "Query": "queries",
+    "ToolImagesMiddleware": "middleware",
     "ZeroShotClassifier": "zero_shot",
     "create_rag_chain": "chains",
     "create_search_tool": "tools",
@@ -57,6 +59,7 @@ __all__ = [
     "MultimodalRetriever",
     "OpenCLIPEmbeddings",
     "Query",
+    "ToolImagesMiddleware",
     "ZeroShotClassifier",
     "__version__",
     "create_rag_chain",
