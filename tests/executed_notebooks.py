@@ -25,6 +25,7 @@ _SECONDS = 240
 _ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}")
 _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",  # quicker for models as small as this, the more so beside other tests
     "HF_HUB_OFFLINE": "1",
     # A reader would see warnings, so they are seen here; but for that of tqdm, which has no widgets to draw with.
     "PYTHONWARNINGS": "default,ignore:IProgress not found",
