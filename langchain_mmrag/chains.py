@@ -1,7 +1,7 @@
 """From a question to an answer that cites what was found: `create_rag_chain`, LCEL through and through.
 
-    question ────► rephrase ────► retrieve ─────► prompt, model ──────────► check
-    _question      history        _retrieving     _answering, few_shot      _checking, citations
+    question ────► rephrase ────► retrieve ─────────► prompt, model ────────────► check
+    _chain.question  history      _chain.retrieving   _chain.answering, few_shot  _chain.checking, citations
 
 `_tracing` keeps pictures out of what callbacks hear of it.
 """
@@ -25,12 +25,12 @@ from langchain_core.runnables import (
 )
 from langchain_core.runnables.base import coerce_to_runnable
 
-from langchain_mmrag._answering import CONTEXT_MESSAGES, EXAMPLES, PromptRules, join_human_messages
+from langchain_mmrag._chain.answering import CONTEXT_MESSAGES, EXAMPLES, PromptRules, join_human_messages
+from langchain_mmrag._chain.checking import AnswerCheck
+from langchain_mmrag._chain.question import CONTEXT, INPUT, is_follow_up, question_of, searched_of, state_of
+from langchain_mmrag._chain.refusals import PicturesNoted
+from langchain_mmrag._chain.retrieving import RagPattern, check_pattern, retrieval
 from langchain_mmrag._chat_models import takes_images
-from langchain_mmrag._checking import AnswerCheck
-from langchain_mmrag._question import CONTEXT, INPUT, is_follow_up, question_of, searched_of, state_of
-from langchain_mmrag._refusals import PicturesNoted
-from langchain_mmrag._retrieving import RagPattern, check_pattern, retrieval
 from langchain_mmrag._tracing import Redacting, discreet
 from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.few_shot import Example, Examples

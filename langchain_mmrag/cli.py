@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from langchain_mmrag import _console as console
-from langchain_mmrag._asking import Asking, takes_asking
-from langchain_mmrag._evaluating import evaluate
-from langchain_mmrag._opening import (
+from langchain_mmrag._cli import console
+from langchain_mmrag._cli.asking import Asking, takes_asking
+from langchain_mmrag._cli.evaluating import evaluate
+from langchain_mmrag._cli.opening import (
     DEFAULT_COLLECTION,
     DEFAULT_FOLDER,
     DEFAULT_MODEL,
@@ -23,8 +23,8 @@ from langchain_mmrag._opening import (
     open_collection,
     remember_model,
 )
-from langchain_mmrag._options import Checkpoint, Collection, Json, Model, Store, named_model
-from langchain_mmrag._serving import serve_mcp
+from langchain_mmrag._cli.options import Checkpoint, Collection, Json, Model, Store, named_model
+from langchain_mmrag._cli.serving import serve_mcp
 from langchain_mmrag.errors import LoadError, MMRAGError, ModelUnavailableError, UnknownModelError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 
-from langchain_mmrag._evidence import Evidence, caption_of
-from langchain_mmrag._fitting import Fitting
-from langchain_mmrag._pictures import open_pictures
+from langchain_mmrag._prompt.evidence import Evidence, caption_of
+from langchain_mmrag._prompt.fitting import Fitting
+from langchain_mmrag._prompt.pictures import open_pictures
 from langchain_mmrag.budget import DEFAULT_BUDGET, PromptBudget
 from langchain_mmrag.citing import cite, cite_link, kind_of
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, PromptPicture, prompt_picture

@@ -9,8 +9,8 @@ from typing import Final
 import typer
 from langchain_core.documents import Document
 
-from langchain_mmrag import _console as console
-from langchain_mmrag._opening import DEFAULT_COLLECTION, collection_metadata, remember_model
+from langchain_mmrag._cli import console
+from langchain_mmrag._cli.opening import DEFAULT_COLLECTION, collection_metadata, remember_model
 from langchain_mmrag._record import EMBEDDING
 from langchain_mmrag.chains import create_rag_chain
 from langchain_mmrag.demo.corpus import draw_thing, render_corpus

@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_mmrag._retrieving import RagPattern
+from langchain_mmrag._chain.retrieving import RagPattern
 from langchain_mmrag.errors import DatasetError, SourceNotFoundError
 from langchain_mmrag.evaluation.builders import answers, captions, folder, protocols, vectors
 from langchain_mmrag.evaluation.builders.protocols import Protocol

@@ -22,7 +22,7 @@ from langchain_core.language_models import SimpleChatModel
 from langchain_core.runnables import Runnable
 from pydantic import Field
 
-from langchain_mmrag._retrieving import RagPattern
+from langchain_mmrag._chain.retrieving import RagPattern
 from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.chains import create_rag_chain
 from langchain_mmrag.evaluation.answered import Answered, AnswerScores, answer_scores

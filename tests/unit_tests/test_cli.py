@@ -14,10 +14,10 @@ from langchain_core.language_models import FakeListChatModel
 from PIL import Image
 from typer.testing import CliRunner
 
-from langchain_mmrag import _console as console
 from langchain_mmrag import cli
-from langchain_mmrag._asking import Asking
-from langchain_mmrag._opening import ModelName, recorded_model
+from langchain_mmrag._cli import console
+from langchain_mmrag._cli.asking import Asking
+from langchain_mmrag._cli.opening import ModelName, recorded_model
 from langchain_mmrag.errors import EmbeddingMismatchError, MMRAGError, StoreError
 from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import Collapse, Rank, SearchMode

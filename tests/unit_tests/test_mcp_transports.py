@@ -25,7 +25,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from langchain_mmrag import cli
-from langchain_mmrag._opening import open_collection
+from langchain_mmrag._cli.opening import open_collection
 from langchain_mmrag.demo.corpus import draw_thing
 from langchain_mmrag.errors import MMRAGError
 from langchain_mmrag.mcp import create_server, serve_http

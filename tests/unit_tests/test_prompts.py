@@ -170,7 +170,7 @@ def test_a_programming_error_while_opening_is_not_taken_for_a_lost_picture(tmp_p
     def bug(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("langchain_mmrag._pictures.prompt_picture", bug)
+    monkeypatch.setattr("langchain_mmrag._prompt.pictures.prompt_picture", bug)
     with pytest.raises(ZeroDivisionError):
         documents_to_content_blocks([picture(picture_file(tmp_path / "red.png"))])
 

@@ -12,7 +12,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableBranch, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase, coerce_to_runnable
 
-from langchain_mmrag._question import searched_of
+from langchain_mmrag._chain.question import searched_of
 from langchain_mmrag.queries import Query
 
 RagPattern: TypeAlias = Literal["clip", "caption", "multi-vector"]

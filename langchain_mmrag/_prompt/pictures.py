@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from langchain_mmrag._evidence import Evidence
+from langchain_mmrag._prompt.evidence import Evidence
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.citing import seconds_of
 from langchain_mmrag.errors import (

@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_mmrag._question import CONTEXT, INPUT, question_of, searched_of
+from langchain_mmrag._chain.question import CONTEXT, INPUT, question_of, searched_of
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.few_shot import Examples, example_messages, selection_input
 from langchain_mmrag.history import CHAT_HISTORY, STANDALONE_QUESTION, history_of, text_alone

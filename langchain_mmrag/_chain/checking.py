@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.runnables.utils import AddableDict
 
-from langchain_mmrag._question import ANSWER, CITATIONS, CONTEXT, REMOVED_CITATIONS
+from langchain_mmrag._chain.question import ANSWER, CITATIONS, CONTEXT, REMOVED_CITATIONS
 from langchain_mmrag.citations import CitationChecker, citations_of, quoted_numbers
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from langchain_mmrag._evidence import Evidence
+from langchain_mmrag._prompt.evidence import Evidence
 from langchain_mmrag.budget import PromptBudget, image_tokens, text_tokens
 from langchain_mmrag.media import PromptPicture
 

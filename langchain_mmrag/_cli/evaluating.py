@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import typer
 
-from langchain_mmrag import _console as console
-from langchain_mmrag._opening import (
+from langchain_mmrag._cli import console
+from langchain_mmrag._cli.opening import (
     DEFAULT_COLLECTION,
     DEFAULT_FOLDER,
     DEFAULT_MODEL,
@@ -17,7 +17,7 @@ from langchain_mmrag._opening import (
     open_chat_model,
     open_collection,
 )
-from langchain_mmrag._options import Checkpoint, Collection, Json, Model, Store, named_model
+from langchain_mmrag._cli.options import Checkpoint, Collection, Json, Model, Store, named_model
 from langchain_mmrag.errors import MMRAGError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from langchain_mmrag._opening import DEFAULT_MODEL, ModelName
+from langchain_mmrag._cli.opening import DEFAULT_MODEL, ModelName
 
 Store = Annotated[Path, typer.Option("--store", help="Folder the collection lies in.")]
 Collection = Annotated[str, typer.Option("--collection", help="Name of the collection.")]

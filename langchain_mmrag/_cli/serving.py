@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langchain_mmrag._extras import require
-from langchain_mmrag._opening import (
+from langchain_mmrag._cli.opening import (
     DEFAULT_FOLDER,
     ModelName,
     collection_metadata,
@@ -18,7 +17,8 @@ from langchain_mmrag._opening import (
     open_collection,
     recorded_model,
 )
-from langchain_mmrag._options import Checkpoint, Model, named_model
+from langchain_mmrag._cli.options import Checkpoint, Model, named_model
+from langchain_mmrag._extras import require
 from langchain_mmrag.errors import StoreError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What `create_rag_chain` is made of, one step a module."""

@@ -1,0 +1,1 @@
+"""What the `mmrag` command is made of."""

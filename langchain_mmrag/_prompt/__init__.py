@@ -1,0 +1,1 @@
+"""How `prompts` lays documents out: opened, told, and fitted to a budget."""
