@@ -9,6 +9,9 @@ from typing import Any, Final, Literal, TypeAlias
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableSequence
 
+_THOUGHT_STARTS = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_THOUGHT_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+
 ModelFamily: TypeAlias = Literal["openai", "openai-patches", "anthropic", "google", "google-fixed", "other"]
 """Families whose rules for counting the tokens of pictures differ (see `budget.image_tokens`)."""
 
@@ -67,6 +70,12 @@ _NAMES: Final[tuple[tuple[ModelFamily, re.Pattern[str]], ...]] = (
 def _ls_params(llm: object) -> Mapping[str, Any]:
     model = chat_model_of(llm)
     return {} if model is None else model._get_ls_params()  # noqa: SLF001 - LangChain has no other name for it
+
+
+def without_thoughts(answer: str) -> str:
+    """What a model says in the end: an answer without what it thought aloud between `<think>` tags."""
+    said = _THOUGHT_ENDS.split(answer)[-1]
+    return _THOUGHT_STARTS.split(said)[0]
 
 
 def _profiled(llm: object, key: str) -> object:

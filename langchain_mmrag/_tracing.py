@@ -35,7 +35,10 @@ from langchain_mmrag.media import describe_source
 _SHORTEST = 64  # a shorter string cannot hold a picture worth hiding
 _DEEPEST = 40
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*,([\w+/=%-]{32,})", re.ASCII)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}|(?:[A-Za-z0-9+/]{60,76}\r?\n){4,}[A-Za-z0-9+/]*={0,2}")
+_BASE64 = re.compile(
+    r"(?<![A-Za-z0-9+/_-])"
+    r"(?:[A-Za-z0-9+/_-]{256,}={0,2}|(?:[A-Za-z0-9+/]{60,76}\r?\n){4,}[A-Za-z0-9+/]*={0,2})"
+)
 _MAGIC: Final = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG": "image/png",

@@ -232,7 +232,7 @@ class CitationChecker:
     def _marker(self, text: str, start: int) -> tuple[str, int] | None:
         opening = _run(text, start, _SPACES)
         if opening - start > _MOST_SPACES:
-            return text[start], start + 1
+            return text[start : opening - _MOST_SPACES], opening - _MOST_SPACES
         if opening == len(text):
             return None
         spaces = "" if self._bare else text[start:opening]

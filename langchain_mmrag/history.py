@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import BaseMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, convert_to_messages
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
+
+from langchain_mmrag._chat_models import without_thoughts
 
 CHAT_HISTORY = "chat_history"
 STANDALONE_QUESTION = "standalone_question"
@@ -34,7 +36,6 @@ CONTEXTUALIZE_PROMPT = ChatPromptTemplate.from_messages(
 )
 
 _LONGEST = 1000
-_THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
 _PREFIX = re.compile(
     r"^[*_]*(?:(?:stand-?\s?alone|rephrased|follow-?up) )?question[*_]*\s*:[*_]*\s*", re.IGNORECASE
 )
@@ -65,9 +66,10 @@ def history_of(state: Mapping[str, Any]) -> list[BaseMessage]:
 def text_alone(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Messages of a conversation by their text: no pictures, and no calls of tools nor what these gave."""
     return [
-        type(message)(content=text)
+        kind(content=text)
         for message in messages
-        if message.type in {"human", "ai", "system"} and (text := _text_of(message))
+        for kind in (HumanMessage, AIMessage, SystemMessage)
+        if isinstance(message, kind) and (text := _text_of(message))
     ]
 
 
@@ -89,7 +91,7 @@ def rephraser(llm: Runnable[LanguageModelInput, BaseMessage]) -> Runnable[dict[s
 
 def standalone(written: str, question: str) -> str:
     """What a model wrote, as a question; `question` if that is none: empty, without words, or a treatise."""
-    text = " ".join(_THOUGHTS.sub(" ", written).split())
+    text = " ".join(without_thoughts(written).split())
     text = _PREFIX.sub("", text).strip().strip(_QUOTES).strip()
     usable = any(char.isalnum() for char in text) and len(text) <= max(_LONGEST, 2 * len(question))
     return text if usable else question
@@ -97,4 +99,4 @@ def standalone(written: str, question: str) -> str:
 
 def _text_of(message: BaseMessage) -> str:
     text = str(message.text).strip()
-    return text or ("(a picture)" if message.type == "human" and message.content else "")
+    return text or ("(a picture)" if isinstance(message, HumanMessage) and message.content else "")

@@ -1,7 +1,7 @@
 """Documents in, what a chat model reads out: numbered content blocks, citations, quotes.
 
-    documents ─► labels, text ─► pictures ─► what fits ─► content blocks ─► HumanMessage
-                 _evidence       _pictures   _fitting     documents_to_…    evidence_message
+    documents ─► labels, text ────► pictures ───────► what fits ──────► content blocks ─► HumanMessage
+                 _prompt.evidence   _prompt.pictures  _prompt.fitting   documents_to_…    evidence_message
 
 Everything retrieved is data somebody else wrote. Labels are made of one clean line, longer text stands
 between tags it cannot close, and `SYSTEM_PROMPT` tells the model to obey none of it.

@@ -141,7 +141,8 @@ class ByText:
             return list(ids)
         options = dict(want.options)
         only = options.pop("ids", None)
-        ids = [id_ for id_ in ids if only is None or id_ in set(only)]
+        among = None if only is None else set(only)
+        ids = [id_ for id_ in ids if among is None or id_ in among]
         allowed: set[str] = set()
         collection = self._collection()
         for start in range(0, len(ids), _PAGE):

@@ -187,11 +187,10 @@ class Companion:
     def replacing(self, ids: Sequence[str], vectors: Mapping[str, tuple[str, Vector]]) -> Iterator[None]:
         """Around a change of rows: their old vectors go before it, the new ones come after."""
         with self._lock:
-            collection = self._existing()
-            if collection is not None and collection.count():
-                for page in pages(ids, PAGE):
-                    collection.delete(ids=list(page))
+            self._take_out(ids)
             yield
+            # Another store may have searched in between, and embedded the texts that were still there.
+            self._take_out([id_ for id_ in ids if id_ not in vectors])
             self._put({id_: vectors[id_] for id_ in ids if id_ in vectors})
 
     def catch_up(self) -> None:
@@ -216,10 +215,12 @@ class Companion:
                 raise StoreError(msg)
             if count > total:
                 self._take_out_gone()
+            undisturbed = True
             for ids in self._ledger.text_ids():
                 known = self._digests(ids)
-                self._embed_rows([id_ for id_ in ids if id_ not in known])
-            self._never_equal = self._counts()
+                undisturbed &= self._embed_rows([id_ for id_ in ids if id_ not in known])
+            if undisturbed:
+                self._never_equal = self._counts()
 
     def _is_complete(self) -> bool:
         counts = self._counts()
@@ -295,9 +296,23 @@ class Companion:
                 ids=list(ids), embeddings=embeddings, metadatas=[{_DIGEST: vectors[id_][0]} for id_ in ids]
             )
 
-    def _embed_rows(self, ids: Sequence[str]) -> None:
-        if ids:
-            self._put(self.embed(self._texts(ids)))
+    def _embed_rows(self, ids: Sequence[str]) -> bool:
+        """Embed the texts of rows; whether nobody wrote to them meanwhile."""
+        if not ids:
+            return True
+        vectors = self.embed(self._texts(ids))
+        self._put(vectors)
+        # Another store may have written since the texts were read: a vector of the old text must not stay.
+        now = {id_: _digest(text) for id_, text in self._texts(list(vectors)).items()}
+        changed = [id_ for id_, (made_of, _) in vectors.items() if made_of != now.get(id_)]
+        self._take_out(changed)
+        return not changed
+
+    def _take_out(self, ids: Sequence[str]) -> None:
+        collection = self._existing()
+        if ids and collection is not None and collection.count():
+            for page in pages(ids, PAGE):
+                collection.delete(ids=list(page))
 
     def _texts(self, ids: Sequence[str]) -> dict[str, str]:
         return {id_: text_of_row(*row) for id_, row in rows_of(self._main(), list(ids)).items()}
@@ -317,9 +332,7 @@ class Companion:
         if collection is None:
             return
         there = {id_ for page in self._ledger.text_ids() for id_ in page}
-        gone = [id_ for id_ in collection.get(include=[])["ids"] if id_ not in there]
-        for page in pages(gone, PAGE):
-            collection.delete(ids=list(page))
+        self._take_out([id_ for id_ in collection.get(include=[])["ids"] if id_ not in there])
 
 
 def _unit(vectors: Any) -> Vector:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+from langchain_mmrag._chat_models import without_thoughts
+
 _CHAIN = re.compile(r"(?<!\d)\[?\d{1,4}\]?(?:\s*>\s*\[?\d{1,4}\]?)+(?!\d)")
 _LIST = re.compile(r"\[\s*[\"']?\d{1,4}[\"']?(?:\s*,\s*[\"']?\d{1,4}[\"']?)+\s*\]")
 _MARKER = re.compile(r"\[(\d{1,4})\]")
@@ -23,7 +24,7 @@ def parse_order(answer: str, count: int) -> list[int]:
         answer: What the model said.
         count: How many candidates there are.
     """
-    text = _THOUGHTS.sub(" ", answer[-_CHARS:])
+    text = without_thoughts(answer)[-_CHARS:]
     readings = (
         _longest([[int(n) for n in re.findall(r"\d+", chain)] for chain in _CHAIN.findall(text)]),
         _longest([[int(n) for n in re.findall(r"\d+", found)] for found in _LIST.findall(text)]),

@@ -1,11 +1,11 @@
 """Follow-up questions: said again for the search, by the model at hand or another, from text alone."""
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_mmrag.chains import create_rag_chain
-from langchain_mmrag.history import standalone
+from langchain_mmrag.history import standalone, text_alone
 from langchain_mmrag.queries import Query
 from tests.unit_tests.answering import ShelfRetriever, model, note, picture, picture_file, pictures
 
@@ -183,3 +183,8 @@ async def test_streams_tell_the_question_then_the_context_then_the_answer(shelf)
     chain = create_rag_chain(shelf, model(STANDALONE, "22 m [1]."))
     again = [chunk async for chunk in chain.astream(asked)]
     assert [chunk["standalone_question"] for chunk in again if "standalone_question" in chunk] == [STANDALONE]
+
+
+def test_a_conversation_of_streamed_chunks_keeps_both_sides():
+    history = [HumanMessage("Where is it?"), AIMessageChunk("On the cape [1].")]
+    assert text_alone(history) == [HumanMessage("Where is it?"), AIMessage("On the cape [1].")]

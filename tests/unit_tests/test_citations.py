@@ -129,3 +129,8 @@ def test_a_citation_names_its_document_its_link_and_its_id():
 def test_brackets_within_quotes_are_no_citations_of_the_quotes():
     documents = [note("It was built [9] of stone [2]"), note("Nothing of the kind.")]
     assert quoted_numbers(quote_evidence("What was built of stone?", documents)) == [1]
+
+
+def test_blanks_without_end_take_no_time_to_speak_of():
+    answer = f"a{' ' * 300_000}[1] [9]."
+    assert check_citations(answer, 1).answer == f"a{' ' * 300_000}[1]."

@@ -183,6 +183,39 @@ def test_a_store_opened_without_the_embedding_leaves_no_vector_of_an_old_text(tm
     assert_in_step(store, words)
 
 
+def test_a_search_in_the_middle_of_a_write_leaves_no_vector_of_an_old_text(open_store, words, monkeypatch):
+    embedding = CountingEmbeddings(show_progress=False)
+    store = open_store(embedding, text_embedding=words)
+    without = MultimodalChroma(store._collection_name, embedding)
+    store.add_texts(["one", "two"], ids=["a", "b"])
+    writing = without._upsert
+
+    def searched_meanwhile(rows):
+        store._companion.near("one", 1)
+        writing(rows)
+
+    monkeypatch.setattr(without, "_upsert", searched_meanwhile)
+    without.add_texts(["one anew"], ids=["a"])
+    assert_in_step(store._companion.near("anew", 1) and store, words)
+
+
+def test_what_is_written_while_a_search_embeds_keeps_its_own_vector(open_store, words, monkeypatch):
+    embedding = CountingEmbeddings(show_progress=False)
+    store = open_store(embedding, text_embedding=words)
+    without = MultimodalChroma(store._collection_name, embedding)
+    without.add_texts(["one", "two"], ids=["a", "b"])
+    embedding_texts = words.embed_documents
+
+    def written_meanwhile(texts):
+        monkeypatch.setattr(words, "embed_documents", embedding_texts)
+        without.add_texts(["one anew"], ids=["a"])
+        return embedding_texts(texts)
+
+    monkeypatch.setattr(words, "embed_documents", written_meanwhile)
+    store._companion.near("two", 1)
+    assert_in_step(store._companion.near("anew", 1) and store, words)
+
+
 def test_what_another_program_did_is_made_good(tmp_path, words):
     store = open_at(tmp_path, words)
     store.add_texts(["one", "two", "three"], ids=[*"abc"])

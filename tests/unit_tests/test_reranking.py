@@ -631,3 +631,9 @@ def test_what_clip_mixes_up_is_put_right(plain_pictures, open_store, folders, se
 
     assert precision(first) < 0.6
     assert precision(second) > 0.9
+
+
+def test_thoughts_however_long_are_no_order():
+    thoughts = "[1] > [2] > [3] " * 3000
+    assert parse_order(f"<think>{thoughts}</think> [3] > [1]", 3) == [2, 0]
+    assert parse_order(f"<think>{thoughts}", 3) == []
