@@ -13,6 +13,7 @@
     │       └── UnknownModelError (ValueError)   no model or checkpoint goes by this name
     ├── StoreError                               the collection refused
     │   └── EmbeddingMismatchError (ValueError)  made with another embedding
+    ├── BudgetError (ValueError)                 a prompt's evidence cannot be made to fit
     └── DatasetError (ValueError)                what is to be measured on contradicts itself
 
 A message says what happened, to which input, and what to do. Programmer mistakes stay plain
@@ -70,6 +71,10 @@ class StoreError(MMRAGError):
 
 class EmbeddingMismatchError(StoreError, ValueError):
     """The collection was made with another embedding than the one it is opened with."""
+
+
+class BudgetError(MMRAGError, ValueError):
+    """Not even the labels of a prompt's evidence, and the picture of the question, keep to its budget."""
 
 
 class DatasetError(MMRAGError, ValueError):

@@ -106,7 +106,8 @@ def documents_to_content_blocks(
         media_policy: What may be opened. A picture that cannot be opened becomes a line saying so.
 
     Raises:
-        ValueError: If `passage_chars` is negative, or the labels alone take more than `budget` allows.
+        ValueError: If `passage_chars` is negative.
+        BudgetError: If the labels alone take more than `budget` allows.
     """
     evidence = _evidence_of(documents, passage_chars)
     open_pictures(evidence, images=images, budget=budget, media_policy=media_policy)
@@ -151,7 +152,7 @@ def evidence_message(
 
     Raises:
         LoadError: If the user's own picture cannot be opened.
-        ValueError: If the labels and the user's own picture alone take more than `budget` allows.
+        BudgetError: If the labels and the user's own picture alone take more than `budget` allows.
         TypeError: If `format_documents` gives neither a text nor content blocks.
     """
     question = None

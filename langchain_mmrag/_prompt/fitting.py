@@ -17,6 +17,7 @@ from typing import Final
 
 from langchain_mmrag._prompt.evidence import Evidence
 from langchain_mmrag.budget import PromptBudget, image_tokens, text_tokens
+from langchain_mmrag.errors import BudgetError
 from langchain_mmrag.media import PromptPicture
 
 _CUTS: Final = ("shortened", "left out")
@@ -53,7 +54,7 @@ class Fitting:
         """Shrink and leave out until everything keeps to the budget.
 
         Raises:
-            ValueError: If not even the labels and the picture of the question do.
+            BudgetError: If not even the labels and the picture of the question do.
         """
         sides = [self._budget.max_side, *(side for side in _SIDES if side < self._budget.max_side)]
         if self._try(sides):
@@ -131,7 +132,7 @@ class Fitting:
             f"{name} of the PromptBudget is {given}, and {' and '.join(parts)} alone take {least}: "
             "raise it, or retrieve fewer documents"
         )
-        raise ValueError(msg)
+        raise BudgetError(msg)
 
     def _fits(self) -> bool:
         # bytes last: they are known only once the pictures have been encoded
