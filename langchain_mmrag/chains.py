@@ -35,16 +35,15 @@ from langchain_mmrag._tracing import Redacting, discreet
 from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.few_shot import Example, Examples
 from langchain_mmrag.history import CHAT_HISTORY, rephraser
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import NOTHING_FOUND, SYSTEM_PROMPT, FormatDocuments, quote_evidence
+from langchain_mmrag.retrievers import media_policy_of, not_a_retriever
 
 __all__ = [
     "DEFAULT_PROMPT",
     "Example",
     "RagPattern",
     "create_rag_chain",
-    "media_policy_of",
-    "not_a_retriever",
     "question_of",
 ]
 
@@ -172,20 +171,6 @@ def create_rag_chain(
         .pipe(RunnablePassthrough.assign(answer=_answer(llm, prompt, rules)))
         .pipe(RunnableGenerator(checker.check, checker.acheck, name="check_citations")),
         config={"run_name": "multimodal_rag_chain"},
-    )
-
-
-def media_policy_of(retriever: object) -> MediaPolicy:
-    """The media policy of a retriever's store, whose root folders hold for prompts too; else the default."""
-    policy = getattr(getattr(retriever, "store", None), "media_policy", None)
-    return policy if isinstance(policy, MediaPolicy) else DEFAULT_POLICY
-
-
-def not_a_retriever(given: object) -> TypeError:
-    """The error that says what to give in place of a store."""
-    return TypeError(
-        f"retriever is a {type(given).__name__}, not a retriever: use store.as_retriever() or"
-        " MultimodalRetriever(store=store)"
     )
 
 

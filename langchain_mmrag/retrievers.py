@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import Collapse, Rank, SearchMode
 from langchain_mmrag.types import Modality
@@ -191,6 +192,21 @@ class MultimodalRetriever(BaseRetriever):
         if embeddings := getattr(self.store, "embeddings", None):
             params["ls_embedding_provider"] = type(embeddings).__name__
         return params
+
+
+def media_policy_of(retriever: object) -> MediaPolicy:
+    """The media policy of a retriever's store, whose root folders hold for prompts too; else the default."""
+    store = getattr(retriever, "store", None) or getattr(retriever, "vectorstore", None)
+    policy = getattr(store, "media_policy", None)
+    return policy if isinstance(policy, MediaPolicy) else DEFAULT_POLICY
+
+
+def not_a_retriever(given: object) -> TypeError:
+    """The error that says what to give in place of a store."""
+    return TypeError(
+        f"retriever is a {type(given).__name__}, not a retriever: use store.as_retriever() or"
+        " MultimodalRetriever(store=store)"
+    )
 
 
 class _Told(str):

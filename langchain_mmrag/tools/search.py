@@ -19,12 +19,11 @@ from pydantic import PrivateAttr
 from langchain_mmrag._chat_models import ModelFamily
 from langchain_mmrag._store.chroma import where
 from langchain_mmrag.budget import PromptBudget
-from langchain_mmrag.chains import media_policy_of, not_a_retriever
 from langchain_mmrag.errors import EmbeddingError, LoadError, StoreError
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.queries import Query
-from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.retrievers import MultimodalRetriever, media_policy_of, not_a_retriever
 from langchain_mmrag.tools.arguments import arguments_of, explain_arguments
 from langchain_mmrag.tools.asked_images import AskedImages
 from langchain_mmrag.tools.filters import MetadataKey, keys_seen, keys_told, sampled_metadata, to_where

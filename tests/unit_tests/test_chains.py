@@ -10,12 +10,12 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from PIL import Image
 
 from langchain_mmrag.budget import PromptBudget
-from langchain_mmrag.chains import create_rag_chain, media_policy_of
+from langchain_mmrag.chains import create_rag_chain
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.prompts import NO_MODEL_HINT, NOTHING_FOUND, SYSTEM_PROMPT, cite
 from langchain_mmrag.queries import Query
-from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.retrievers import MultimodalRetriever, media_policy_of
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.unit_tests.answering import (
     ShelfRetriever,
