@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import Document
@@ -18,8 +18,8 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from langchain_mmrag._chat_models import takes_images
-from langchain_mmrag._tracing import Redacting
-from langchain_mmrag.budget import PromptBudget
+from langchain_mmrag._tracing import Redacting, discreet
+from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.prompts import documents_to_content_blocks, question_picture_blocks, text_if_no_pictures
 from langchain_mmrag.queries import Query
 from langchain_mmrag.reranking.base import MultimodalReranker, query_of
@@ -68,7 +68,7 @@ class ChatModelReranker(MultimodalReranker):
     """Whether to show pictures; by the model's profile by default, and if that does not say, yes."""
 
     budget: PromptBudget = PromptBudget(max_images=20, max_side=512)
-    """What one call may take; a picture beyond it stands by its caption."""
+    """What one call may take; a picture beyond it stands by its caption. See `budget.budget_for`."""
 
     prompt: str = JUDGE_PROMPT
     """The system message; it asks for an order such as `[2] > [1]`."""
@@ -113,11 +113,11 @@ class ChatModelReranker(MultimodalReranker):
         """
         asked, ordered = query_of(query), [*documents]
         for start, end in self._windows(len(ordered)):
-            messages = self._messages(asked, ordered[start:end])
-            order = self._remembered(messages)
+            call = self._call(asked, ordered[start:end])
+            order = call.order
             if order is None:
-                answer = Redacting(bound=self.llm).invoke(messages, {**_CONFIG, "callbacks": callbacks})
-                order = self._read(messages, answer, end - start)
+                answer = self._judge.invoke(call.messages, {**_CONFIG, "callbacks": callbacks})
+                order = self._read(call.key, answer, end - start)
             ordered[start:end] = [ordered[start + place] for place in order]
         return ordered[: self.top_n]
 
@@ -127,15 +127,17 @@ class ChatModelReranker(MultimodalReranker):
         """`compress_documents` without blocking the event loop."""
         asked, ordered = query_of(query), [*documents]
         for start, end in self._windows(len(ordered)):
-            messages = await run_in_executor(None, self._messages, asked, ordered[start:end])
-            order = self._remembered(messages)
+            call = await run_in_executor(None, self._call, asked, ordered[start:end])
+            order = call.order
             if order is None:
-                answer = await Redacting(bound=self.llm).ainvoke(
-                    messages, {**_CONFIG, "callbacks": callbacks}
-                )
-                order = self._read(messages, answer, end - start)
+                answer = await self._judge.ainvoke(call.messages, {**_CONFIG, "callbacks": callbacks})
+                order = self._read(call.key, answer, end - start)
             ordered[start:end] = [ordered[start + place] for place in order]
         return ordered[: self.top_n]
+
+    @property
+    def _judge(self) -> Redacting:
+        return Redacting(bound=discreet(self.llm))
 
     def _windows(self, count: int) -> Iterator[tuple[int, int]]:
         """First and last rank (exclusive) of what is judged together, the lowest ranks first."""
@@ -150,6 +152,14 @@ class ChatModelReranker(MultimodalReranker):
                 return
             end -= max(1, size // 2)
 
+    def _call(self, query: Query, documents: Sequence[Document]) -> _Call:
+        """What the model is to be sent; opening and hashing pictures takes its time."""
+        messages = self._messages(query, documents)
+        # Of all that is sent, pictures included: a picture changed on disk is judged anew.
+        sent = json.dumps([message.content for message in messages], sort_keys=True)
+        key = sha256(f"{id(self.llm)} {sent}".encode()).hexdigest()
+        return _Call(messages, key, self._remembered(key))
+
     def _messages(self, query: Query, documents: Sequence[Document]) -> list[BaseMessage]:
         images = takes_images(self.llm) is not False if self.images is None else self.images
         blocks = [
@@ -160,7 +170,7 @@ class ChatModelReranker(MultimodalReranker):
             *documents_to_content_blocks(
                 documents,
                 images=images,
-                budget=self.budget,
+                budget=budget_for(self.llm, self.budget),
                 passage_chars=_WINDOW_CHARS,
                 media_policy=self.media_policy,
             ),
@@ -175,7 +185,7 @@ class ChatModelReranker(MultimodalReranker):
             query.image, images=images, max_side=self.budget.max_side, media_policy=self.media_policy
         )
 
-    def _read(self, messages: list[BaseMessage], answer: Any, count: int) -> list[int]:
+    def _read(self, key: str, answer: Any, count: int) -> list[int]:
         """The order in an answer, remembered if there is one; that of the first stage if not."""
         text = str(answer.text) if isinstance(answer, BaseMessage) else str(answer)
         named = parse_order(text, count)
@@ -184,22 +194,30 @@ class ChatModelReranker(MultimodalReranker):
             return [*range(count)]
         order = [*named, *(place for place in range(count) if place not in named)]
         with self._lock:
-            self._orders[self._key(messages)] = order
+            self._orders[key] = order
             while len(self._orders) > self.cache_size:
                 self._orders.popitem(last=False)
         return order
 
-    def _remembered(self, messages: list[BaseMessage]) -> list[int] | None:
-        key = self._key(messages)
+    def _remembered(self, key: str) -> list[int] | None:
         with self._lock:
             if key in self._orders:
                 self._orders.move_to_end(key)
             return self._orders.get(key)
 
-    def _key(self, messages: list[BaseMessage]) -> str:
-        """Of all that the model is sent, pictures included: a picture changed on disk is judged anew."""
-        sent = json.dumps([message.content for message in messages], sort_keys=True)
-        return hashlib.sha256(f"{id(self.llm)} {sent}".encode()).hexdigest()
+
+class _Call(NamedTuple):
+    """One call of the model.
+
+    Attributes:
+        messages: What it is sent.
+        key: Stands for all of that.
+        order: What it said to the same before, if that is remembered.
+    """
+
+    messages: list[BaseMessage]
+    key: str
+    order: list[int] | None
 
 
 def _text(text: str) -> dict[str, Any]:

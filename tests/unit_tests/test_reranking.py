@@ -5,6 +5,7 @@ import logging
 import math
 import threading
 import time
+from hashlib import sha256
 from itertools import permutations
 
 import numpy as np
@@ -505,6 +506,40 @@ def test_an_error_of_the_judge_is_the_callers_and_retries_help(shelf):
         ChatModelReranker(llm=Failing()).compress_documents(shelf, "something red")
     patient = Failing().with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
     assert names(ChatModelReranker(llm=patient).compress_documents(shelf, "something red"))[0] == "red"
+
+
+def test_a_tracer_the_judge_was_made_with_hears_of_no_bytes(shelf):
+    tracer = Tracer()
+    judge = Judge(callbacks=[tracer])
+    for llm in (judge, judge.with_retry()):
+        ChatModelReranker(llm=llm).compress_documents(shelf, "something red")
+    assert len(tracer.runs) == 2
+    for run, sent in zip(tracer.runs, judge.calls, strict=True):
+        assert "<image/" in str(run.inputs)
+        assert pictures(sent[-1].content)[0]["base64"] not in str(run.inputs)
+
+
+def test_the_limit_of_the_model_is_kept_to(shelf):
+    many = [note(f"passage {n} " + "word " * 200, id=str(n)) for n in range(20)]
+    judges = [Judge(answer="[1]"), Judge(answer="[1]", profile={"max_input_tokens": 2000})]
+    for judge in judges:
+        ChatModelReranker(llm=judge).compress_documents(many, "red")
+    whole, cut = (len(judge.calls[0][-1].text) for judge in judges)
+    assert whole > 20_000
+    assert cut < 2000 * 4
+
+
+async def test_what_is_sent_is_hashed_once_and_not_on_the_event_loop(shelf, monkeypatch):
+    threads = []
+
+    def digest(data):
+        threads.append(threading.current_thread())
+        return sha256(data)
+
+    monkeypatch.setattr("langchain_mmrag.reranking.chat_model.sha256", digest)
+    await ChatModelReranker(llm=Judge()).acompress_documents(shelf, "something red")
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 # --- in retrievers --------------------------------------------------------------------------------------
