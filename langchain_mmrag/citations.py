@@ -287,3 +287,51 @@ def _overlap(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]
 
 def _written(bounds: tuple[int, int]) -> str:
     return str(bounds[0]) if bounds[0] == bounds[1] else f"{bounds[0]}-{bounds[1]}"
+
+
+class Piece(NamedTuple):
+    """A part of an answer: text, or one citation in brackets.
+
+    Attributes:
+        text: As the answer has it.
+        numbers: Of the documents it cites, ascending, none if it points at nothing; `None` for text.
+    """
+
+    text: str
+    numbers: tuple[int, ...] | None = None
+
+
+def pieces_of(answer: str, documents: int = 999) -> list[Piece]:
+    """An answer in parts that make up all of it, its citations apart from its text.
+
+    Args:
+        answer: As a model gave it, checked or not.
+        documents: How many there are to be cited, numbered from 1.
+    """
+    finder = _Finder(documents)
+    finder.read(answer)
+    pieces, start = [], 0
+    for first, end, numbers in finder.found:
+        pieces += [Piece(answer[start:first]), Piece(answer[first:end], numbers)]
+        start = end
+    pieces.append(Piece(answer[start:]))
+    return [piece for piece in pieces if piece.text]
+
+
+class _Finder(CitationChecker):
+    """Tells where citations are; what it would make of them is of no matter here."""
+
+    def __init__(self, documents: int) -> None:
+        super().__init__(documents)
+        self.found: list[tuple[int, int, tuple[int, ...]]] = []
+
+    def read(self, answer: str) -> None:
+        """Go through a whole answer, once."""
+        self._read(answer, final=True)
+
+    def _checked(self, found: re.Match[str], spaces: str, follows: str) -> str:
+        self._cited.clear()
+        shown = super()._checked(found, spaces, follows)
+        if self._cited or shown != f"{spaces}{found[0]}":
+            self.found.append((*found.span(), tuple(self.numbers)))
+        return shown

@@ -5,7 +5,13 @@ import random
 import pytest
 from langchain_core.documents import Document
 
-from langchain_mmrag.citations import CitationChecker, check_citations, citations_of, quoted_numbers
+from langchain_mmrag.citations import (
+    CitationChecker,
+    check_citations,
+    citations_of,
+    pieces_of,
+    quoted_numbers,
+)
 from langchain_mmrag.prompts import quote_evidence
 from tests.unit_tests.answering import note
 
@@ -134,3 +140,23 @@ def test_brackets_within_quotes_are_no_citations_of_the_quotes():
 def test_blanks_without_end_take_no_time_to_speak_of():
     answer = f"a{' ' * 300_000}[1] [9]."
     assert check_citations(answer, 1).answer == f"a{' ' * 300_000}[1]."
+
+
+@pytest.mark.parametrize(
+    ("answer", "cited"),
+    [
+        ("Red [2].", [("[2]", (2,))]),
+        ("Red [1, 3] and so on [1-3].", [("[1, 3]", (1, 3)), ("[1-3]", (1, 2, 3))]),
+        ("[1][2]", [("[1]", (1,)), ("[2]", (2,))]),
+        ("As 【2†source】 says.", [("【2†source】", (2,))]),
+        ("See [2](https://a.test).", [("[2]", (2,))]),
+        ("Nothing [9], some of it [2, 9].", [("[9]", ()), ("[2, 9]", (2,))]),
+        ("`a[1]` and a[0] and [2024]\n```\n[1]\n```\n[3", []),
+        ("", []),
+    ],
+)
+def test_an_answer_comes_apart_into_text_and_citations(answer, cited):
+    pieces = pieces_of(answer, 3)
+    assert "".join(piece.text for piece in pieces) == answer
+    assert [tuple(piece) for piece in pieces if piece.numbers is not None] == cited
+    assert {number for _, numbers in cited for number in numbers} == set(check_citations(answer, 3).numbers)
