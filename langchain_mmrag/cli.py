@@ -142,6 +142,7 @@ def search(
 
     The number of a hit says how far it stands out among hits of its kind.
     """
+    _check_page(html)
     query = asking.query(text)
     opened = open_collection(store, collection, model=named_model(model, checkpoint))
     hits = opened.search_ranked(query, **asking.options())
@@ -179,7 +180,10 @@ def ask(
 
     from langchain_mmrag.chains import create_rag_chain
 
-    query = asking.query(question)
+    if text_only and llm is None:
+        _misused("--text-only", "it says what a chat model is shown: name one with --llm")
+    _check_page(html)
+    query = asking.query(question, argument="QUESTION")
     chat = None if llm is None else open_chat_model(llm)
     opened = open_collection(store, collection, model=named_model(model, checkpoint))
     hits = opened.search_ranked(query, **asking.options())  # here, as a chain does not tell the scores
@@ -193,6 +197,8 @@ def ask(
     if as_json:
         _print_json({**asking.row(question, name="question"), **told, "hits": console.hit_rows(hits)})
     elif llm is not None and documents:
+        if not told["answer"].strip():
+            typer.echo(f"{llm} answered nothing.", err=True)
         console.print_citations(told["citations"], told["removed_citations"])
     _write_html(html, query, hits, answer=told["answer"])
 
@@ -292,6 +298,13 @@ def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:
         else:
             readable.append(source)
     return readable, [Failed(failure.source, str(failure.error)) for failure in failures]
+
+
+def _check_page(path: Path | None) -> None:
+    """Find out that a page has no folder before time, or a chat model, is spent on it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        msg = f"cannot write {path}: there is no folder {path.parent}"
+        raise MMRAGError(msg)
 
 
 def _write_html(

@@ -64,7 +64,7 @@ class Asking:
         ),
     ] = None
 
-    def query(self, text: str | None) -> Query:
+    def query(self, text: str | None, *, argument: str = "TEXT") -> Query:
         """The query for `text` and what is to be avoided.
 
         Raises:
@@ -73,7 +73,7 @@ class Asking:
         from langchain_mmrag.queries import Query
 
         if not (text or "").strip() and self.image is None:
-            _misused("TEXT", "give words to look for, a picture with --image, or both")
+            _misused(argument, "give words to look for, a picture with --image, or both")
         if self.search in {"keyword", "text"} and not (text or "").strip():
             _misused("--search", "a search by words needs words; leave it out to search by the picture")
         weights = _weights(self.weights or ())

@@ -135,6 +135,7 @@ def hit_rows(hits: Sequence[tuple[Document, float]]) -> list[dict[str, Any]]:
     return [
         {
             "rank": rank,
+            "id": document.id,
             "score": score,
             "modality": modality_of(document.metadata),
             "source": _place(document),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # written out here too: the modules that have them would make --help slow
 _RANKS: Final = ("raw", "rrf", "centered", "calibrated")
+_BY_DEFAULT: Final = "raw,calibrated"
 _SEARCHES: Final = ("vector", "hybrid", "keyword", "text")
 _PATTERNS: Final = ("clip", "caption", "multi-vector")
 _WORDS: Final = "words"
@@ -44,8 +45,11 @@ def evaluate(
     ],
     *,
     compare: Annotated[
-        str, typer.Option(help=f"Ways to rank, separated by commas: {', '.join(_RANKS)}.")
-    ] = "raw,calibrated",
+        str | None,
+        typer.Option(
+            help=f"Ways to rank, separated by commas: {', '.join(_RANKS)}; by default {_BY_DEFAULT}."
+        ),
+    ] = None,
     search: Annotated[
         str | None,
         typer.Option(
@@ -102,14 +106,11 @@ def evaluate(
     and a dataset without documents, ask the collection in --store; everything else is stored in memory for
     the time.
     """
-    ranks = _several("--compare", compare, _RANKS)
+    _check_pattern(pattern, llm, has_ways_to_search=bool(compare or search or thresholds))
+    ranks = _several("--compare", compare or _BY_DEFAULT, _RANKS)
     by_default: Any = ("vector", "hybrid") if source == _WORDS else (None,)  # vectors alone know no numbers
     searches = by_default if search is None else _several("--search", search, _SEARCHES)
     patterns = () if pattern is None else _several("--pattern", pattern, _PATTERNS)
-    if llm is not None and not patterns:
-        _misused("--llm", "a chat model answers in patterns of RAG: name some with --pattern")
-    if patterns and thresholds:
-        _misused("--thresholds", "these are of ways to rank: leave --pattern out")
     if plot is not None:
         _check_writable(plot)
     if "{}" not in template:
@@ -163,6 +164,13 @@ def evaluate(
     if plot is not None:
         outcome.report.plot(plot)
         typer.echo(f"Drawing of the report: {plot}", err=True)
+
+
+def _check_pattern(pattern: str | None, llm: str | None, *, has_ways_to_search: bool) -> None:
+    if pattern is None and llm is not None:
+        _misused("--llm", "a chat model answers in patterns of RAG: name some with --pattern")
+    if pattern is not None and has_ways_to_search:
+        _misused("--pattern", "patterns search in their ways: leave --compare, --search, --thresholds out")
 
 
 def _several(parameter: str, given: str, known: tuple[str, ...]) -> Any:

@@ -85,10 +85,15 @@ def open_chat_model(name: str) -> BaseChatModel:
         MissingDependencyError: If the extra `agents` is not installed.
         MMRAGError: If there is no such provider, its package is missing, or there is no key.
     """
+    provider, _, of_provider = name.partition(":")
+    if not provider.strip() or not of_provider.strip():
+        msg = f"cannot use --llm {name}: write PROVIDER:MODEL, such as openai:gpt-5-mini or ollama:llava"
+        raise MMRAGError(msg)
     chat_models = require("langchain.chat_models", extra="agents")
     try:
         model: BaseChatModel = chat_models.init_chat_model(name)
-    except (ImportError, ValueError) as error:
+    except Exception as error:
+        # no such provider, no package, no key: every provider has its own errors, without a common base
         msg = f"cannot use --llm {name}: {error}"
         raise MMRAGError(msg) from error
     return model

@@ -94,9 +94,7 @@ def _ask_picture(store: MultimodalChroma, thing: str, place: str) -> Section:
     image = draw_thing(thing, place=place, seed="asked with")
     named = with_article(thing)
     typer.echo(f"\nPicture: {named}, drawn anew")
-    passages = store.search_ranked(Query(image=image), k=1, modality="text")
-    alike = store.search_ranked(Query(image=image), k=3, modality="image")
-    hits = [*passages, *alike]
+    hits = store.search_ranked(Query(image=image), k=4)
     _print_hits(hits)
     return Section(
         heading=f"{named}, drawn anew",
@@ -107,7 +105,7 @@ def _ask_picture(store: MultimodalChroma, thing: str, place: str) -> Section:
 
 
 def _answer(store: MultimodalChroma) -> Section:
-    chain = create_rag_chain(MultimodalRetriever(store=store, k=4))
+    chain = create_rag_chain(MultimodalRetriever(store=store, k=4, search="hybrid"))
     result = chain.invoke({"input": QUESTION})
     answer = result["answer"].removesuffix(NO_MODEL_HINT).strip()
     typer.echo(f"\nQuestion: {QUESTION}\n{answer}")

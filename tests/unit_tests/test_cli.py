@@ -571,3 +571,21 @@ def test_a_search_by_words_needs_words(store, town):
     refused = run("search", *arguments)
     assert refused.exit_code == 2
     assert "a search by words needs words" in " ".join(refused.output.split())
+
+
+@pytest.mark.parametrize("llm", ["gpt", "openai:", ":gpt"])
+def test_a_chat_model_is_named_with_its_provider(store, llm):
+    with pytest.raises(MMRAGError, match="write PROVIDER:MODEL, such as openai:gpt"):
+        run("ask", "Where?", "--store", store, "--llm", llm)
+
+
+def test_a_chat_model_without_a_key_is_an_error_of_one_line(store, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(MMRAGError, match=r"(?s)cannot use --llm openai:x: .*api_key"):
+        run("ask", "Where?", "--store", store, "--llm", "openai:x")
+
+
+def test_text_only_is_of_a_chat_model(store):
+    refused = run("ask", "Where?", "--store", store, "--text-only")
+    assert refused.exit_code == 2
+    assert "it says what a chat model is shown" in " ".join(refused.output.split())

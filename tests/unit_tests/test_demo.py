@@ -110,7 +110,7 @@ def test_words_find_the_right_picture_and_the_right_passage(shown):
 def test_a_picture_finds_its_passage_and_its_look_alike(shown):
     _, sections = shown
     asked = [section for section in sections if section.query_image is not None]
-    assert [found(section)[:2] for section in asked] == [["Tram", "tram"], ["Doughnut", "doughnut"]]
+    assert [found(section)[:2] for section in asked] == [["tram", "Tram"], ["doughnut", "Doughnut"]]
 
 
 def test_the_answer_cites_the_passage_it_quotes(shown):
