@@ -64,3 +64,10 @@ def image_source(metadata: Mapping[str, Any] | None) -> str | None:
     """Where an image document's picture lies: its `path`, `uri` or `source`, the first that is set."""
     metadata = metadata or {}
     return next((str(metadata[key]) for key in _IMAGE_KEYS if metadata.get(key)), None)
+
+
+def thumbnails_of(metadata: Mapping[str, Any] | None) -> list[str]:
+    """Key frames of a video and the like: its `thumbnail`, a path or a list of them."""
+    value = (metadata or {}).get(THUMBNAIL)
+    values = value if isinstance(value, list | tuple) else [value]
+    return [str(one) for one in values if isinstance(one, str | PathLike) and str(one).strip()]

@@ -9,9 +9,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from PIL import Image
 
 from langchain_mmrag._extras import require
-from langchain_mmrag.display.parts import thumbnail
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, open_image
@@ -67,10 +67,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 def pixels_of(source: ImageInput, policy: MediaPolicy, side: int) -> FloatArray | None:
     """A picture's pixels [h, w, 3] from 0 to 1, `side` on the longer side; `None` if it cannot be shown."""
-    made = thumbnail(source, policy, side=side)
-    if isinstance(made, LoadError):
+    try:
+        image = open_image(source, policy)
+    except LoadError:
         return None
-    pixels: FloatArray = np.asarray(open_image(made.data), dtype=np.float64) / 255
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    pixels: FloatArray = np.asarray(image, dtype=np.float64) / 255
     return pixels
 
 
@@ -80,7 +82,7 @@ def similarity_heatmap(
     images: Sequence[ImageInput],
     *,
     centered: bool = False,
-    media_policy: MediaPolicy = DEFAULT_POLICY,
+    media_policy: MediaPolicy | None = None,
 ) -> Figure:
     """How alike each text and each picture are: texts as rows, pictures as columns.
 
@@ -92,7 +94,7 @@ def similarity_heatmap(
         images: At least one.
         centered: Take the mean of the texts off each text, and the mean of the pictures off each picture, as
             searches do with the means of a collection: what is common to all of a kind says nothing.
-        media_policy: Which pictures may be opened for the thumbnails.
+        media_policy: Which pictures may be opened for the thumbnails; by default `DEFAULT_POLICY`.
 
     Raises:
         LoadError: If a picture cannot be read.
@@ -104,7 +106,8 @@ def similarity_heatmap(
     pictures: FloatArray = embeddings.embed_images_array(images).vectors
     if centered:
         words, pictures = (unit(side - side.mean(axis=0)) for side in (words, pictures))
-    return _drawn(words @ pictures.T, texts, [pixels_of(i, media_policy, 110) for i in images], centered)
+    policy = media_policy or DEFAULT_POLICY
+    return _drawn(words @ pictures.T, texts, [pixels_of(i, policy, 110) for i in images], centered)
 
 
 def _listed(name: str, values: Sequence[Any], centered: bool) -> list[Any]:

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
+from langchain_core.documents import Document
 
 from langchain_mmrag.display.drawing import Drawing
 from langchain_mmrag.display.planes import Method, Panel, Points
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Background, FloatArray, Part, Rank, Ranker, Side, unit
-from langchain_mmrag.types import image_source, modality_of
+from langchain_mmrag.types import image_source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,7 +96,9 @@ def _points_of(store: Any, most: int, wanted: set[str]) -> Points:
         msg = "there is nothing to map: the collection is empty"
         raise ValueError(msg)
     metadatas = [metadata or {} for metadata in rows["metadatas"]]
-    is_image = np.array([modality_of(metadata) == "image" for metadata in metadatas])
+    is_image = np.array(
+        [kind_of(Document(page_content="", metadata=metadata)) == "image" for metadata in metadatas]
+    )
     places = _chosen(is_image, most, np.array([id_ in wanted for id_ in ids]))
     chosen = [ids[place] for place in places]
     vectors = _vectors(store, chosen)
@@ -105,6 +109,10 @@ def _points_of(store: Any, most: int, wanted: set[str]) -> Points:
         [image_source(metadatas[place]) if is_image[place] else None for place in places],
         {"text": int((~is_image).sum()), "image": int(is_image.sum())},
     )
+
+
+def _is_image(metadata: Mapping[str, Any]) -> bool:
+    return kind_of(Document(page_content="", metadata=metadata)) == "image"
 
 
 def _chosen(is_image: Any, most: int, wanted: Any) -> list[int]:

@@ -8,8 +8,7 @@ on would tell of the folders of one machine.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -18,9 +17,12 @@ from typing import Any, Final, TypeAlias
 
 from langchain_core.documents import Document
 
+from langchain_mmrag._chain.question import question_of
+from langchain_mmrag.citations import pieces_of
 from langchain_mmrag.display.parts import (
     KINDS,
     Hit,
+    linked,
     not_wanted,
     passage_of,
     picture_of,
@@ -29,14 +31,13 @@ from langchain_mmrag.display.parts import (
     shortened,
     thumbnail,
 )
-from langchain_mmrag.errors import LoadError, UnsafeSourceError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, is_url
 from langchain_mmrag.prompts import cite, cite_link, kind_of
 from langchain_mmrag.queries import Query
 from langchain_mmrag.types import ImageInput
 
-Found: TypeAlias = "Sequence[Hit] | Mapping[str, Any] | Query"
-"""Hits, the result of a chain, or a query alone."""
+Found: TypeAlias = "Iterable[Hit] | Document | Mapping[str, Any] | Query"
+"""Hits, one of them, the result of a chain, or a query alone."""
 
 _SIDE: Final = 150
 _IMAGE_BYTES: Final = 14_000
@@ -142,7 +143,7 @@ class Shown:
         if not self.answer and not self.removed:
             return ""
         # Where styles are stripped lines would run into one another.
-        text = _linked(self.answer, name, len(self.hits or ())).replace("\n", "<br>\n")
+        text = linked(self.answer, name, len(self.hits or ())).replace("\n", "<br>\n")
         removed = f"<br><br><small>{escape(self._removed)}</small>" if self.removed else ""
         style = "border-left:4px solid #0072B2;padding:6px 12px;max-width:900px;margin:6px"
         return f'<blockquote style="{style}">{text}{removed}</blockquote>'
@@ -189,14 +190,10 @@ class Shown:
 
     def _image(self, source: ImageInput, alt: str, side: int = _SIDE) -> str:
         made = thumbnail(source, self.media_policy, side=side, max_bytes=_IMAGE_BYTES)
-        if isinstance(made, LoadError):
-            # Its own message names whole paths.
-            why = (
-                "the media policy forbids it" if isinstance(made, UnsafeSourceError) else "it cannot be read"
-            )
-            return f"<i>picture not shown: {why}</i>"
-        wide, high = made.image.size
-        return f'<img src="{made.uri}" width="{wide}" height="{high}" alt="{escape(alt)}" style="{_IMAGE}">'
+        if isinstance(made, str):
+            return f"<i>{escape(made)}</i>"
+        size = f'width="{made.width}" height="{made.height}"'
+        return f'<img src="{made.uri}" {size} alt="{escape(alt)}" style="{_IMAGE}">'
 
 
 def show(
@@ -205,7 +202,7 @@ def show(
     query: str | Query | None = None,
     answer: str = "",
     columns: int = 4,
-    media_policy: MediaPolicy = DEFAULT_POLICY,
+    media_policy: MediaPolicy | None = None,
 ) -> Shown:
     """Hits as cards with thumbnails, in a notebook or as text.
 
@@ -216,14 +213,15 @@ def show(
     ```
 
     Args:
-        found: Documents, alone or with scores, best first; the result of a chain, that is a mapping with
-            `context` and, as far as there are any, `input`, `answer`, `citations` and `removed_citations`; or
-            a `Query` alone.
+        found: Documents, alone or with scores, best first, or a single one; the result of a chain, that is a
+            mapping with `context` and, as far as there are any, `input`, `answer`, `citations` and
+            `removed_citations`; or a `Query` alone.
         query: What was asked, shown above the hits; that of a chain's result is known.
         answer: An answer whose `[n]` refer to the hits; likewise.
         columns: Cards in a row.
         media_policy: Which pictures may be opened for the thumbnails, for instance the store's own
-            `media_policy`; a picture that may not, or cannot, is named instead.
+            `media_policy`; by default `DEFAULT_POLICY`. Of a picture that may not, or cannot, the reason is
+            told instead.
 
     Raises:
         TypeError: If `found` is none of these.
@@ -232,13 +230,13 @@ def show(
     if columns < 1:
         msg = f"columns is {columns}: use 1 or more"
         raise ValueError(msg)
+    policy = media_policy or DEFAULT_POLICY
     if isinstance(found, Query):
-        return Shown(None, found, columns=columns, media_policy=media_policy)
+        return Shown(None, found, columns=columns, media_policy=policy)
     if isinstance(found, Mapping):
-        return _of_result(found, query, answer, columns, media_policy)
+        return _of_result(found, query, answer, columns, policy)
     hits = _hits(found)
-    cited = _cited(answer)
-    return Shown(hits, query, answer, cited, columns=columns, media_policy=media_policy)
+    return Shown(hits, query, answer, _cited(answer, len(hits)), columns=columns, media_policy=policy)
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -263,10 +261,11 @@ def _of_result(
         msg = f"a chain's result has its hits under 'context'; this mapping has {sorted(map(str, result))}"
         raise ValueError(msg)
     answer = answer or str(result.get("answer") or "")
-    citations = result.get("citations")
-    cited = _cited(answer) if citations is None else frozenset(int(each["number"]) for each in citations)
+    hits, citations = _hits(result["context"]), result.get("citations")
+    numbers = _cited(answer, len(hits)) if citations is None else (each["number"] for each in citations)
+    cited = frozenset(map(int, numbers))
     return Shown(
-        _hits(result["context"]),
+        hits,
         query if query is not None else _asked_of(result),
         answer,
         cited,
@@ -276,48 +275,32 @@ def _of_result(
     )
 
 
-def _asked_of(result: Mapping[str, Any]) -> str | Query | None:
-    """The question in a chain's result: text, with what stood beside it."""
-    value = result.get("input")
-    beside = {
-        name: result[name] for name in ("image", "not_text", "not_image") if result.get(name) is not None
-    }
-    if isinstance(value, Mapping):
-        return Query.of(value)
-    if isinstance(value, str) and not value.strip():
-        value = None
-    if beside and (value is None or isinstance(value, str)):
-        return Query(text=value, **beside)
-    return value if isinstance(value, str | Query) else None
+def _asked_of(result: Mapping[str, Any]) -> Query | None:
+    """The question in a chain's result, if one is there."""
+    try:
+        return question_of(result)
+    except (ValueError, TypeError):
+        return None
 
 
 def _hits(found: Any) -> tuple[tuple[Document, float | None], ...]:
-    if isinstance(found, str | bytes | Document) or not isinstance(found, Sequence):
+    hits = [found] if isinstance(found, Document) else found
+    if isinstance(hits, str | bytes) or not isinstance(hits, Iterable):
         msg = (
-            f"show takes a list of documents, a chain's result or a Query, not {type(found).__name__}:"
+            f"show takes documents, a chain's result or a Query, not {type(found).__name__}:"
             " try show(store.search_ranked(...))"
         )
         raise TypeError(msg)
-    for place, hit in enumerate(found):
+    hits = [*hits]
+    for place, hit in enumerate(hits):
         if not isinstance(hit[0] if isinstance(hit, tuple) and len(hit) == 2 else hit, Document):  # noqa: PLR2004
             msg = f"hit {place} is a {type(hit).__name__}: give documents, or pairs of one and its score"
             raise TypeError(msg)
-    return tuple(map(scored, found))
+    return tuple(map(scored, hits))
 
 
-_CITATION: Final = re.compile(r"\[(\d{1,3})\]")
-
-
-def _cited(answer: str) -> frozenset[int]:
-    return frozenset(map(int, _CITATION.findall(answer)))
-
-
-def _linked(answer: str, name: str, count: int) -> str:
-    def link(match: re.Match[str]) -> str:
-        known = 1 <= int(match[1]) <= count
-        return f'<a href="#{name}-{int(match[1])}">{match[0]}</a>' if known else match[0]
-
-    return _CITATION.sub(link, escape(answer))
+def _cited(answer: str, count: int) -> frozenset[int]:
+    return frozenset(number for piece in pieces_of(answer, count) for number in piece.numbers or ())
 
 
 def _cells(text: str) -> list[list[str]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from langchain_core.documents import Document
@@ -14,6 +12,7 @@ from langchain_core.documents import Document
 from langchain_mmrag.display.parts import (
     KINDS,
     Hit,
+    linked,
     not_wanted,
     passage_of,
     picture_of,
@@ -21,10 +20,9 @@ from langchain_mmrag.display.parts import (
     scored,
     thumbnail,
 )
-from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, is_url
-from langchain_mmrag.prompts import cite, kind_of
-from langchain_mmrag.types import SOURCE, ImageInput
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.prompts import cite, cite_link, kind_of
+from langchain_mmrag.types import ImageInput
 
 if TYPE_CHECKING:
     from langchain_mmrag.queries import Query
@@ -95,7 +93,7 @@ def hits_html(
     hits: Sequence[Hit],
     *,
     answer: str = "",
-    media_policy: MediaPolicy = DEFAULT_POLICY,
+    media_policy: MediaPolicy | None = None,
 ) -> str:
     """An HTML page of the hits of one query.
 
@@ -104,7 +102,7 @@ def hits_html(
         hits: Documents, alone or with scores as `search_ranked` gives them, best first.
         answer: An answer whose `[n]` refer to the hits.
         media_policy: Which pictures may be opened for the thumbnails, for instance the store's own
-            `media_policy`; one that may not is named instead.
+            `media_policy`; by default `DEFAULT_POLICY`. Of one that may not, the reason is told instead.
 
     Returns:
         A whole page: write it to a file and open that, in a notebook with `IPython.display.IFrame`.
@@ -120,7 +118,7 @@ def page_html(
     sections: Sequence[Section],
     *,
     intro: str = "",
-    media_policy: MediaPolicy = DEFAULT_POLICY,
+    media_policy: MediaPolicy | None = None,
 ) -> str:
     """An HTML page of several queries with their hits.
 
@@ -128,13 +126,12 @@ def page_html(
         title: Title of the page.
         sections: The queries, in the order shown.
         intro: Text under the title.
-        media_policy: Which pictures may be opened for the thumbnails.
+        media_policy: Which pictures may be opened for the thumbnails; by default `DEFAULT_POLICY`.
     """
+    policy = media_policy or DEFAULT_POLICY
     has_header = bool(intro) or len(sections) != 1
     header = f"<header><h1>{escape(title)}</h1><p>{escape(intro)}</p></header>" if has_header else ""
-    body = "\n".join(
-        _section(number, section, media_policy) for number, section in enumerate(sections, start=1)
-    )
+    body = "\n".join(_section(number, section, policy) for number, section in enumerate(sections, start=1))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -160,7 +157,8 @@ def _section(number: int, section: Section, policy: MediaPolicy) -> str:
     if section.query_image is not None:
         image = _image(section.query_image, "the picture asked with", policy)
     note = f"<p>{escape(section.note)}</p>" if section.note else ""
-    answer = f'<div class="answer">{_linked(section.answer, number)}</div>' if section.answer else ""
+    answer = linked(section.answer, f"s{number}", len(section.hits))
+    answer = f'<div class="answer">{answer}</div>' if answer else ""
     cards = "\n".join(
         _card(number, rank, *scored(hit), policy) for rank, hit in enumerate(section.hits, start=1)
     )
@@ -171,9 +169,8 @@ def _section(number: int, section: Section, policy: MediaPolicy) -> str:
 
 def _card(section: int, rank: int, document: Document, score: float | None, policy: MediaPolicy) -> str:
     picture = picture_of(document)
-    source = picture if kind_of(document) == "image" else document.metadata.get(SOURCE)
     label = escape(cite(document))
-    href = _href(str(source)) if source else None
+    href = cite_link(document)
     where = f'<a href="{escape(href)}">{label}</a>' if href else label
     shown = "" if score is None else f'<span class="score">{score:.2f}</span>'
     body = "".join(_body(document, picture, policy))
@@ -194,18 +191,6 @@ def _body(document: Document, picture: str | None, policy: MediaPolicy) -> Itera
 def _image(source: ImageInput, alt: str, policy: MediaPolicy) -> str:
     """An `img` with the picture inside, or the reason why there is none."""
     made = thumbnail(source, policy, side=_THUMBNAIL_SIDE)
-    if isinstance(made, LoadError):
-        return f"<span>{escape(str(made))}</span>"
+    if isinstance(made, str):
+        return f"<span>{escape(made)}</span>"
     return f'<img src="{made.uri}" alt="{escape(alt)}">'
-
-
-def _href(source: str) -> str | None:
-    """An address a browser may follow: web pages and local files, never `javascript:` and the like."""
-    if is_url(source):
-        return source
-    path = Path(source)
-    return path.as_uri() if path.is_absolute() else None
-
-
-def _linked(answer: str, section: int) -> str:
-    return re.sub(r"\[(\d{1,3})\]", rf'<a href="#s{section}-\1">[\1]</a>', escape(answer))

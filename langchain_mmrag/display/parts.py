@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from html import escape
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langchain_core.documents import Document
-from PIL import Image
 
+from langchain_mmrag.citations import Piece, pieces_of
 from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import MediaPolicy, describe_source, encode_image, open_image
+from langchain_mmrag.media import (
+    MediaPolicy,
+    PromptPicture,
+    describe_source,
+    encode_image,
+    open_image,
+    reason_of,
+)
 from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.quotes import excerpt_of
-from langchain_mmrag.types import THUMBNAIL, ImageInput, Modality, image_source
+from langchain_mmrag.types import ImageInput, Modality, image_source, thumbnails_of
 
 if TYPE_CHECKING:
     from langchain_mmrag.queries import Query
@@ -34,48 +40,48 @@ KINDS: Final[dict[Modality, str]] = {
 _PAGE_BYTES: Final = 3_500_000
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """A picture made small.
-
-    Attributes:
-        data: Its bytes, PNG or JPEG.
-        mime_type: Which of them.
-    """
-
-    data: bytes
-    mime_type: str
-
-    @property
-    def uri(self) -> str:
-        """The picture as an address that holds it."""
-        return f"data:{self.mime_type};base64,{b64encode(self.data).decode('ascii')}"
-
-    @property
-    def image(self) -> Image.Image:
-        """Its pixels."""
-        return open_image(self.data)
-
-
 def thumbnail(
     source: ImageInput, policy: MediaPolicy, *, side: int, max_bytes: int = _PAGE_BYTES
-) -> Thumbnail | LoadError:
-    """A picture with its longer side `side` pixels at most, or the reason why there is none."""
+) -> PromptPicture | str:
+    """A picture with its longer side `side` pixels at most, or why it is not shown."""
     try:
         image = open_image(source, policy)
     except LoadError as error:
-        return error
-    return Thumbnail(*encode_image(image, max_side=side, max_bytes=max_bytes))
+        return f"picture not shown: {reason_of(error)}"
+    return encode_image(image, max_side=side, max_bytes=max_bytes)
 
 
 def picture_of(document: Document) -> str | None:
     """What to show of a document: its picture, or of a video and the like its first thumbnail."""
     if kind_of(document) == "image":
         return image_source(document.metadata)
-    given = document.metadata.get(THUMBNAIL)
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        return str(given) if given else None
-    return next((str(each) for each in given), None)
+    return next(iter(thumbnails_of(document.metadata)), None)
+
+
+def linked(answer: str, anchor: str, count: int) -> str:
+    """An answer in HTML whose citations lead to the hits they cite.
+
+    Args:
+        answer: Text.
+        anchor: The hits have ids of this, `-` and their number.
+        count: How many hits there are.
+    """
+    return "".join(_linked(piece, anchor) for piece in pieces_of(answer, count))
+
+
+def _linked(piece: Piece, anchor: str) -> str:
+    numbers = piece.numbers or ()
+    if len(numbers) == 1:
+        return _link(piece.text, anchor, numbers[0])
+    parts = re.split(r"(\d+)", piece.text) if numbers else [piece.text]
+    return "".join(
+        _link(part, anchor, int(part)) if part.isdigit() and int(part) in numbers else escape(part)
+        for part in parts
+    )
+
+
+def _link(text: str, anchor: str, number: int) -> str:
+    return f'<a href="#{anchor}-{number}">{escape(text)}</a>'
 
 
 def passage_of(document: Document, longest: int) -> tuple[str, str]:

@@ -26,10 +26,10 @@ from typing import Final
 
 import numpy as np
 
+from langchain_mmrag.citations import pieces_of
 from langchain_mmrag.evaluation.statistics import RESAMPLES, Score, score
 
 _ARTICLES: Final = re.compile(r"\b(a|an|the)\b")
-_MARKERS: Final = re.compile(r"\[\d+(?:\s*,\s*\d+)*\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def answer_scores(answered: Sequence[Answered], *, seed: int = 0, resamples: int
 
 def normalised(text: str) -> str:
     """Text as answers are compared: lower case, without citations, punctuation, articles."""
-    text = _MARKERS.sub(" ", text).lower()
+    text = " ".join(piece.text for piece in pieces_of(text) if piece.numbers is None).lower()
     text = "".join(char for char in text if not unicodedata.category(char).startswith("P"))
     return " ".join(_ARTICLES.sub(" ", text).split())
 

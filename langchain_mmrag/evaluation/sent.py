@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,11 +10,11 @@ from typing import Any, Self
 from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableBinding
-from PIL import Image
 from pydantic import Field
 
 from langchain_mmrag._chat_models import ModelFamily
 from langchain_mmrag.budget import image_tokens, text_tokens
+from langchain_mmrag.media import image_facts
 
 
 @dataclass(frozen=True)
@@ -68,22 +67,19 @@ def weighed(given: PromptValue | Sequence[BaseMessage], family: ModelFamily | No
     """What messages hold.
 
     Args:
-        given: The messages.
+        given: The messages. A picture given by a web address counts as one of no tokens.
         family: Whose rules count a picture's tokens.
     """
     messages = given.to_messages() if isinstance(given, PromptValue) else given
-    return Sent.total([_block(block, family) for message in messages for block in _blocks(message)])
-
-
-def _blocks(message: BaseMessage) -> Iterator[Mapping[str, Any]]:
-    for part in [message.content] if isinstance(message.content, str) else message.content:
-        yield {"type": "text", "text": part} if isinstance(part, str) else part
+    return Sent.total([_block(block, family) for message in messages for block in message.content_blocks])
 
 
 def _block(block: Mapping[str, Any], family: ModelFamily | None) -> Sent:
-    if block.get("type") == "image":
-        data = str(block.get("base64", ""))
-        with Image.open(io.BytesIO(b64decode(data))) as picture:
-            return Sent(1, image_tokens(*picture.size, family), len(data))
-    text = str(block.get("text", ""))
-    return Sent(0, text_tokens(text), len(text.encode("utf-8", "surrogatepass")))
+    if block.get("type") != "image":
+        text = str(block.get("text", ""))
+        return Sent(0, text_tokens(text), len(text.encode("utf-8", "surrogatepass")))
+    data, address = str(block.get("base64") or ""), str(block.get("url") or "")
+    if not data and not address.startswith("data:"):
+        return Sent(1, 0, len(address))  # the provider fetches it: nobody here knows how large it is
+    facts = image_facts(b64decode(data) if data else address)
+    return Sent(1, image_tokens(facts.width, facts.height, family), len(data or address))

@@ -12,8 +12,8 @@ capped before decoding.
 from __future__ import annotations
 
 from langchain_mmrag.media.decode import ImageFacts, image_facts, open_image
-from langchain_mmrag.media.describe import describe_source, is_url
-from langchain_mmrag.media.encode import PromptPicture, encode_image, prompt_image, prompt_picture
+from langchain_mmrag.media.describe import describe_source, is_url, reason_of
+from langchain_mmrag.media.encode import PromptPicture, encode_image, prompt_picture
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.sources import read_media
 
@@ -27,7 +27,7 @@ __all__ = [
     "image_facts",
     "is_url",
     "open_image",
-    "prompt_image",
     "prompt_picture",
     "read_media",
+    "reason_of",
 ]

@@ -1,4 +1,4 @@
-"""Name a source in a message: enough to find it, never its payload, never a secret."""
+"""Name a source in a message, and why it is not shown: never its payload, never a secret."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
 from langchain_mmrag.types import ImageInput
 
 _LONGEST_SHOWN = 200
@@ -39,6 +40,20 @@ def describe_source(source: ImageInput) -> str:
     if isinstance(source, os.PathLike):
         return _describe_text(os.fsdecode(source))
     return _describe_other(source)
+
+
+def reason_of(error: LoadError) -> str:
+    """Why a picture is not shown, for the reader of a prompt or a page.
+
+    The error's own message names whole paths, which are no business of a model's host.
+    """
+    if isinstance(error, UnsafeSourceError):
+        return "the media policy forbids opening it"
+    if isinstance(error, CorruptMediaError):
+        return "its file is damaged"
+    if isinstance(error, UnsupportedFormatError):
+        return "its file is of a format that cannot be shown"
+    return "its file can no longer be opened"
 
 
 def _describe_text(text: str) -> str:

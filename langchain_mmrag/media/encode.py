@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 
@@ -19,6 +21,7 @@ from langchain_mmrag.types import ImageInput
 
 _QUALITIES = (90, 80, 70, 55, 40)
 _FEW_COLOURS = 1024
+_FEW_GREYS = 64
 _ICON_PIXELS = 64 * 64
 _JPEG_SIDE = 65_500  # libjpeg's limit
 _LEAST_BYTES = 1024  # a JPEG of one pixel takes some 600
@@ -30,7 +33,7 @@ _NO_LIMIT = MediaPolicy(max_pixels=2**62, max_bytes=2**62)  # what the caller ho
 
 @dataclass(frozen=True)
 class PromptPicture:
-    """A picture as it goes to a chat model.
+    """A picture as it goes to a chat model or into a page.
 
     Attributes:
         data: JPEG, PNG or WebP.
@@ -45,6 +48,11 @@ class PromptPicture:
     height: int
 
     @property
+    def uri(self) -> str:
+        """The picture as an address that holds it."""
+        return f"data:{self.mime_type};base64,{b64encode(self.data).decode('ascii')}"
+
+    @property
     def sent_bytes(self) -> int:
         """What it takes as base64."""
         return -(-len(self.data) // 3) * 4
@@ -56,13 +64,11 @@ class PromptPicture:
         return prompt_picture(self.data, _NO_LIMIT, max_side=max_side)
 
 
-def encode_image(
-    image: Image.Image, *, max_side: int = 1024, max_bytes: int = 3_500_000
-) -> tuple[bytes, str]:
-    """Encode `image` for a prompt, keeping its aspect; returns the bytes and their media type.
+def encode_image(image: Image.Image, *, max_side: int = 1024, max_bytes: int = 3_500_000) -> PromptPicture:
+    """Encode `image` for a prompt, keeping its aspect.
 
-    Flat art and icons become PNG, everything else JPEG of the best quality that fits. If none fits, the
-    picture is halved until one does.
+    Flat art and icons become PNG, everything else JPEG of the best quality that fits; of a picture in many
+    greys the smaller of both. If none fits, the picture is halved until one does.
 
     Args:
         image: Any mode; left as it is.
@@ -72,8 +78,7 @@ def encode_image(
     Raises:
         ValueError: If `max_side` or `max_bytes` leaves no room for a picture.
     """
-    picture = _encode(open_image(image, _NO_LIMIT), max_side, max_bytes)
-    return picture.data, picture.mime_type
+    return _encode(open_image(image, _NO_LIMIT), max_side, max_bytes)
 
 
 def _encode(image: Image.Image, max_side: int, max_bytes: int) -> PromptPicture:
@@ -86,28 +91,6 @@ def _encode(image: Image.Image, max_side: int, max_bytes: int) -> PromptPicture:
         max_side = max(image.size) // 2
 
 
-def prompt_image(
-    source: ImageInput,
-    policy: MediaPolicy = DEFAULT_POLICY,
-    *,
-    max_side: int = 1024,
-    max_bytes: int = 3_500_000,
-) -> tuple[bytes, str]:
-    """`source` for a prompt: its own bytes where a chat model can take them as they are, else encoded anew.
-
-    Taken as they are: JPEG, PNG and WebP within the limits that are upright, opaque, still, and of a
-    colour mode every provider reads. What they carry beside the picture stays here: EXIF with the place and
-    the camera, XMP, comments, whatever follows the end of the picture. It is cut out of the file without
-    touching the pixels or the colour profile; a file without any goes byte for byte.
-
-    Raises:
-        LoadError: As `open_image`.
-        ValueError: As `encode_image`.
-    """
-    picture = prompt_picture(source, policy, max_side=max_side, max_bytes=max_bytes)
-    return picture.data, picture.mime_type
-
-
 def prompt_picture(
     source: ImageInput,
     policy: MediaPolicy = DEFAULT_POLICY,
@@ -115,7 +98,17 @@ def prompt_picture(
     max_side: int = 1024,
     max_bytes: int = 3_500_000,
 ) -> PromptPicture:
-    """What `prompt_image` gives, with the size it has in pixels."""
+    """`source` for a prompt: its own bytes where a chat model can take them as they are, else encoded anew.
+
+    Taken as they are: JPEG, PNG and WebP within the limits that are upright, opaque, still, and of a
+    colour mode every provider reads. What they carry beside the picture stays here: EXIF with the place and
+    the camera, XMP, comments, thumbnails, whatever follows the end of the picture. It is cut out of the file
+    without touching the pixels or the colour profile; a file without any goes byte for byte.
+
+    Raises:
+        LoadError: As `open_image`.
+        ValueError: As `encode_image`.
+    """
     if isinstance(source, Image.Image):
         return _encode(open_image(source, policy), max_side, max_bytes)
     _check_limits(max_side, max_bytes)
@@ -167,10 +160,19 @@ def _shrink(image: Image.Image, max_side: int) -> Image.Image:
 
 def _encodings(image: Image.Image) -> Iterator[tuple[bytes, str]]:
     """What `image` can be sent as, the best first."""
-    if image.width * image.height <= _ICON_PIXELS or image.getcolors(_FEW_COLOURS) is not None:
-        yield _save(image, "PNG", optimize=True), PNG.mime_type
-    for quality in _QUALITIES:
-        yield _save(image, "JPEG", quality=quality, optimize=True), JPEG.mime_type
+    colours: Any = image.getcolors(_FEW_COLOURS)
+    is_grey = colours is not None and all(red == green == blue for _, (red, green, blue) in colours)
+    if is_grey:
+        image = image.convert("L")  # the same greys: a third of the bytes, and a tenth of the time
+    jpegs = ((_save(image, "JPEG", quality=quality, optimize=True), JPEG.mime_type) for quality in _QUALITIES)
+    is_icon = image.width * image.height <= _ICON_PIXELS
+    if is_icon or colours is not None:
+        png = _save(image, "PNG", optimize=True), PNG.mime_type
+        if is_icon or not is_grey or len(colours) <= _FEW_GREYS:
+            yield png
+        else:  # a photograph, a scan, a gradient? The smaller of the two tells
+            yield from sorted((png, next(jpegs)), key=lambda encoded: len(encoded[0]))
+    yield from jpegs
 
 
 def _save(image: Image.Image, pillow_format: str, **options: int) -> bytes:

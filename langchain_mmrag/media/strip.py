@@ -16,7 +16,9 @@ from langchain_mmrag.media.formats import JPEG, PNG, WEBP, ImageFormat
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # none of these stands in coded pixels
 _SOI, _EOI, _SOS = b"\xff\xd8", 0xD9, 0xDA
 _JPEG_APP, _JPEG_COMMENT = range(0xE0, 0xF0), 0xFE
-_JPEG_KEPT = ((0xE0, b"JFIF\x00"), (0xE2, b"ICC_PROFILE\x00"), (0xEE, b"Adobe"))
+_JPEG_KEPT = ((0xE2, b"ICC_PROFILE\x00"), (0xEE, b"Adobe"))
+_JFIF, _NO_THUMBNAIL = (0xE0, b"JFIF\x00"), b"\x00\x00"
+_JFIF_CHARS = 12  # name, version and density; what follows is a thumbnail: its sides, its pixels
 _PNG_KEPT = {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"sBIT", b"bKGD", b"pHYs"}
 _PNG_LOWER = 0x20  # the bit that marks a chunk as one a decoder may pass over
 _WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
@@ -62,11 +64,17 @@ def _jpeg(data: bytes) -> Iterator[bytes]:
                 raise IndexError(end)
             end = following.start()
         body = data[start + 2 : end]
-        if kind != _JPEG_COMMENT and (
+        if (kind, body[:5]) == _JFIF:
+            yield _jpeg_segment(kind, body[:_JFIF_CHARS].ljust(_JFIF_CHARS, b"\x00") + _NO_THUMBNAIL)
+        elif kind != _JPEG_COMMENT and (
             kind not in _JPEG_APP or any(kind == app and body.startswith(name) for app, name in _JPEG_KEPT)
         ):
             yield b"\xff" + marker[1] + data[start:end]
         at = end
+
+
+def _jpeg_segment(kind: int, body: bytes) -> bytes:
+    return pack(">BBH", 0xFF, kind, 2 + len(body)) + body
 
 
 def _png(data: bytes) -> Iterator[bytes]:

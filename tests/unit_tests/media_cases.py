@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image
 
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, prompt_picture
 from langchain_mmrag.media.formats import AVIF, is_decodable
+from langchain_mmrag.types import ImageInput
 
 Colour = tuple[int, int, int]
 
@@ -49,6 +51,12 @@ class BadMedia:
     data: bytes
     error: type[LoadError]
     words: str
+
+
+def sent(source: ImageInput, policy: MediaPolicy = DEFAULT_POLICY, **limits: int) -> tuple[bytes, str]:
+    """What a chat model is sent of `source`: bytes, and what they are."""
+    picture = prompt_picture(source, policy, **limits)
+    return picture.data, picture.mime_type
 
 
 def quarters(image: Image.Image) -> list[Colour]:

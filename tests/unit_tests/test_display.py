@@ -90,7 +90,7 @@ def test_everything_from_documents_and_queries_is_escaped():
     page = Page(hits_html(evil, [(document, 1.0)], answer=f"{evil} [1]"))
     assert not page.all("script")
     assert page.text.count("<script>alert(1)</script>") >= 3
-    assert page.all("a")[-1]["href"].startswith("https://x.test/<script>")
+    assert page.all("a")[-1]["href"].startswith("https://x.test/%3Cscript%3E")
     assert {name for name, attributes in page.tags for key in attributes if key.startswith("on")} == set()
 
 
@@ -113,12 +113,23 @@ def test_a_picture_the_policy_refuses_is_named_and_not_shown(wide, tmp_path):
     page = Page(hits_html("q", [(image_document(wide), 1.0)], media_policy=policy))
     assert page.all("img") == []
     assert "wide & blue.png" in page.text
+    assert "picture not shown: the media policy forbids opening it" in page.text
+    assert str(tmp_path) not in page.text
+
+
+def test_a_password_in_an_address_is_on_no_page():
+    document = Document(page_content="x", metadata={"source": "https://ida:secret@x.test/a.md?v=2"})
+    for html in (hits_html("q", [document]), html_of([document])):
+        assert "secret" not in html
+        assert Page(html).all("a")[0]["href"] == "https://x.test/a.md?v=2"
 
 
 def test_a_missing_picture_leaves_a_note_in_its_place(tmp_path):
     page = Page(hits_html("q", [(image_document(tmp_path / "gone.png"), 1.0)]))
     assert page.all("img") == []
-    assert page.text.count("gone.png") >= 2
+    assert "picture not shown: its file can no longer be opened" in page.text
+    assert page.text.count("gone.png") == 1
+    assert str(tmp_path) not in page.text
 
 
 def test_the_picture_asked_with_is_shown(wide):
@@ -144,6 +155,22 @@ def test_citations_in_the_answer_lead_to_the_hits():
     page = Page(hits_html("q", hits, answer="First [1], then [2]."))
     anchors = [attributes["id"] for attributes in page.all("li")]
     assert [link["href"] for link in page.all("a")] == [f"#{anchor}" for anchor in anchors]
+
+
+ANSWER = "All [1-3], two [1, 3], 【2】, none [9], some [3, 9]; `a[1]`."
+
+
+def test_every_spelling_of_a_citation_leads_to_the_hits_and_none_to_nothing():
+    hits = [Document(page_content=word) for word in ("one", "two", "three")]
+    expected = [1, 3, 1, 3, 2, 3]
+    for page in (Page(hits_html("q", hits, answer=ANSWER)), Page(html_of(hits, answer=ANSWER))):
+        links = [link["href"].rpartition("-") for link in page.all("a")]
+        assert [int(number) for _, _, number in links] == expected
+        anchors = {each["id"] for tag in ("li", "td") for each in page.all(tag) if "id" in each}
+        assert {f"{anchor}-{number}".lstrip("#") for anchor, _, number in links} <= anchors
+        assert ANSWER in page.text
+    assert show(hits, answer=ANSWER).cited == {1, 2, 3}
+    assert show(hits[:1], answer="`[1]`").cited == set()
 
 
 def test_a_page_of_several_queries_keeps_their_anchors_apart():
@@ -208,8 +235,8 @@ def test_an_output_tells_nothing_of_the_machine(wide, tmp_path):
     missing = show([gone, image_document(wide)])
     for text in (forbidden, missing._repr_html_(), repr(missing)):
         assert str(tmp_path) not in text
-    assert "the media policy forbids it" in forbidden
-    assert "picture not shown: it cannot be read" in missing._repr_html_()
+    assert "the media policy forbids opening it" in forbidden
+    assert "picture not shown: its file can no longer be opened" in missing._repr_html_()
 
 
 def test_outputs_escape_whatever_documents_answers_and_queries_hold(wide):
@@ -309,12 +336,20 @@ def test_in_a_terminal_an_output_is_text(wide):
     assert repr(show([])) == "Nothing was found."
 
 
-@pytest.mark.parametrize(
-    "found", ["violin", Document(page_content="x"), 3, [3], [("x", 1.0)], ["a document"]]
-)
+@pytest.mark.parametrize("found", ["violin", 3, [3], [("x", 1.0)], ["a document"]])
 def test_what_cannot_be_shown_is_refused_with_its_kind(found):
-    with pytest.raises(TypeError, match=r"show takes a list of documents|hit 0 is a"):
+    with pytest.raises(TypeError, match=r"show takes documents|hit 0 is a"):
         show(found)
+
+
+def test_one_document_and_a_generator_are_hits_too():
+    document = Document(page_content="x")
+    assert show(document).hits == show(each for each in [document]).hits == ((document, None),)
+
+
+def test_without_a_policy_the_default_one_rules(wide):
+    for html in (html_of([image_document(wide)], media_policy=None), hits_html("q", [image_document(wide)])):
+        assert len(Page(html).all("img")) == 1
 
 
 def test_a_mapping_that_is_no_result_and_columns_below_one_are_refused():

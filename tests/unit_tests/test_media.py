@@ -25,7 +25,7 @@ from langchain_mmrag.media import (
     formats,
     image_facts,
     open_image,
-    prompt_image,
+    prompt_picture,
     quiet,
 )
 from langchain_mmrag.media.quiet import quiet_pillow
@@ -173,7 +173,7 @@ def test_facts_of_a_pillow_image_are_those_of_its_png() -> None:
 
 
 @bad
-@pytest.mark.parametrize("opener", [open_image, image_facts, prompt_image])
+@pytest.mark.parametrize("opener", [open_image, image_facts, prompt_picture])
 def test_a_bad_file_is_refused_with_its_name_and_the_reason(case: BadMedia, opener, tmp_path: Path) -> None:
     path = tmp_path / "holiday.jpg"  # a name promises nothing
     path.write_bytes(case.data)
@@ -291,7 +291,7 @@ def test_flipped_bytes_open_or_raise_a_load_error(case: GoodMedia) -> None:
             data[generator.randrange(min(len(data), generator.choice((64, 10**6))))] = generator.randrange(
                 256
             )
-        for opener in (open_image, prompt_image):
+        for opener in (open_image, prompt_picture):
             try:
                 opener(bytes(data), policy)
             except LoadError:
@@ -342,7 +342,7 @@ def test_many_files_do_not_exhaust_descriptors(tmp_path: Path) -> None:
     try:
         kept = []
         for _ in range(300):
-            kept += [open_image(whole), open_image(whole, policy), image_facts(whole), prompt_image(whole)]
+            kept += [open_image(whole), open_image(whole, policy), image_facts(whole), prompt_picture(whole)]
             with pytest.raises(CorruptMediaError):
                 open_image(cut, policy)
             with pytest.raises(UnsafeSourceError):

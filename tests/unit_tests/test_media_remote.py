@@ -24,7 +24,7 @@ from langchain_mmrag.errors import (
     UnsafeSourceError,
     UnsupportedFormatError,
 )
-from langchain_mmrag.media import MediaPolicy, image_facts, open_image, prompt_image, read_media, remote
+from langchain_mmrag.media import MediaPolicy, image_facts, open_image, prompt_picture, read_media, remote
 from tests.unit_tests.media_cases import FLAG, quarters
 from tests.unit_tests.media_server import FLAG_PNG, OPEN, Server, naming, redirect, reply, serving
 
@@ -49,7 +49,7 @@ def test_a_picture_is_fetched(serve: Callable[..., Server]) -> None:
     server = serve()
     assert quarters(open_image(server.url, OPEN)) == list(FLAG)
     assert image_facts(server.url, OPEN).mime_type == "image/png"
-    assert prompt_image(server.url, OPEN) == (FLAG_PNG, "image/png")
+    assert prompt_picture(server.url, OPEN).data == FLAG_PNG
     assert server.connections == 3
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from langchain_mmrag.media import open_image, prompt_image
+from langchain_mmrag.media import open_image
 from langchain_mmrag.media.formats import BMP, JPEG, PNG, WEBP
 from langchain_mmrag.media.strip import without_metadata
-from tests.unit_tests.media_cases import saved
+from tests.unit_tests.media_cases import saved, sent
 
 SECRET = b"S3CRET"
 FORMATS = {"JPEG": JPEG, "PNG": PNG, "WEBP": WEBP}
@@ -60,23 +60,23 @@ WRITTEN = {
 @pytest.mark.parametrize(("kind", "options"), WRITTEN.values(), ids=WRITTEN)
 def test_metadata_stays_here_and_the_pixels_are_the_same(kind, options):
     original = saved(scene(), kind, **options)
-    data, mime_type = prompt_image(original)
+    data, mime_type = sent(original)
     assert mime_type == f"image/{kind.lower()}"
     assert len(data) < len(original)
     assert SECRET not in data
-    with Image.open(BytesIO(data)) as sent, Image.open(BytesIO(original)) as given:
-        assert not sent.getexif()
-        assert not {"exif", "xmp", "comment", "Author", "Long", "XML:com.adobe.xmp"} & sent.info.keys()
-        assert np.array_equal(sent.convert("RGB"), given.convert("RGB"))
-    assert prompt_image(data) == (data, mime_type), "nothing is left to take out"
+    with Image.open(BytesIO(data)) as shown, Image.open(BytesIO(original)) as given:
+        assert not shown.getexif()
+        assert not {"exif", "xmp", "comment", "Author", "Long", "XML:com.adobe.xmp"} & shown.info.keys()
+        assert np.array_equal(shown.convert("RGB"), given.convert("RGB"))
+    assert sent(data) == (data, mime_type), "nothing is left to take out"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_the_colour_profile_stays(kind):
-    data, _ = prompt_image(saved(scene(), kind, icc_profile=PROFILE, exif=located()))
-    with Image.open(BytesIO(data)) as sent:
-        assert sent.info["icc_profile"] == PROFILE
-        assert not sent.getexif()
+    data, _ = sent(saved(scene(), kind, icc_profile=PROFILE, exif=located()))
+    with Image.open(BytesIO(data)) as shown:
+        assert shown.info["icc_profile"] == PROFILE
+        assert not shown.getexif()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -93,7 +93,7 @@ def test_what_follows_the_end_of_a_picture_stays_here(kind):
 
 def test_the_colours_of_an_adobe_jpeg_stay_right():
     original = saved(scene(), "JPEG", keep_rgb=True, comment=SECRET, quality=95)
-    data, _ = prompt_image(original)
+    data, _ = sent(original)
     assert SECRET not in data
     assert np.array_equal(open_image(data), open_image(original))
 
@@ -102,7 +102,19 @@ def test_a_thumbnail_in_the_header_of_a_jpeg_goes():
     plain = saved(scene(), "JPEG")
     extension = b"JFXX\x00\x10" + SECRET
     hidden = plain[:20] + b"\xff\xe0" + (2 + len(extension)).to_bytes(2, "big") + extension + plain[20:]
-    assert prompt_image(hidden)[0] == plain
+    assert sent(hidden)[0] == plain
+
+
+def test_a_thumbnail_in_the_very_first_segment_of_a_jpeg_goes():
+    plain = saved(scene(), "JPEG")
+    assert plain[6:11] == b"JFIF\x00"
+    pixels = (SECRET * 8)[: 4 * 4 * 3]
+    length = (16 + len(pixels)).to_bytes(2, "big")
+    hidden = plain[:4] + length + plain[6:18] + b"\x04\x04" + pixels + plain[20:]
+    assert np.array_equal(open_image(hidden), open_image(plain))
+    assert sent(hidden)[0] == plain
+    claimed = plain[:4] + length + plain[6:18] + b"\x00\x00" + pixels + plain[20:]
+    assert sent(claimed)[0] == plain
 
 
 @pytest.mark.parametrize("kind", FORMATS)

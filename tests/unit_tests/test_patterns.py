@@ -245,6 +245,7 @@ def _blocks(messages):
 
 def test_answers_are_compared_without_case_articles_punctuation_and_citations():
     assert normalised("The «Ferry», [1, 2] at the  PIER's end!") == "ferry at piers end"
+    assert normalised("Three [1-3] boats【2】 in [Source 4] 2024 [9]") == "three boats in 2024"
     said = Answered(
         answer="It sails at noon [1], from the north pier.", references=("North Pier", "the quay")
     )
@@ -360,6 +361,13 @@ def test_messages_are_weighed_as_they_are(drawings):
     found = weighed([HumanMessage([{"type": "text", "text": "what is it?"}, block])], "anthropic")
     # 11 letters are 3 tokens, 64 x 64 / 750 pixels 6
     assert (found.pictures, found.tokens, found.bytes) == (1, 3 + 6, 11 + len(data))
+    uri = f"data:image/png;base64,{data}"
+    spelled = [{"type": "image", "url": uri}, {"type": "image_url", "image_url": {"url": uri}}]
+    for block in spelled:
+        assert weighed([HumanMessage([block])], "anthropic").tokens == 6
+    away = {"type": "image", "url": "https://x.test/cat.png"}
+    found = weighed([HumanMessage("what is it?"), HumanMessage([away])])
+    assert (found.pictures, found.tokens, found.bytes) == (1, 3, 11 + len(away["url"]))
 
 
 def test_a_caption_names_the_second_thing_only_if_it_may_be_there():
