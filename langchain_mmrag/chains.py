@@ -26,8 +26,8 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import coerce_to_runnable
 
 from langchain_mmrag._chain.answering import CONTEXT_MESSAGES, EXAMPLES, PromptRules, join_human_messages
-from langchain_mmrag._chain.checking import AnswerCheck
-from langchain_mmrag._chain.question import CONTEXT, INPUT, is_follow_up, question_of, searched_of, state_of
+from langchain_mmrag._chain.checking import acheck, aquote, check, quote
+from langchain_mmrag._chain.question import CONTEXT, INPUT, is_follow_up, question_of, state_of
 from langchain_mmrag._chain.refusals import PicturesNoted
 from langchain_mmrag._chain.retrieving import RagPattern, check_pattern, retrieval
 from langchain_mmrag._chat_models import takes_images
@@ -36,7 +36,7 @@ from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.few_shot import Example, Examples
 from langchain_mmrag.history import CHAT_HISTORY, rephraser
 from langchain_mmrag.media import MediaPolicy
-from langchain_mmrag.prompts import NOTHING_FOUND, SYSTEM_PROMPT, FormatDocuments, quote_evidence
+from langchain_mmrag.prompts import NOTHING_FOUND, SYSTEM_PROMPT, FormatDocuments
 from langchain_mmrag.retrievers import media_policy_of, not_a_retriever
 
 __all__ = [
@@ -162,15 +162,14 @@ def create_rag_chain(
         format_documents=format_documents,
         examples=examples or (),
     )
-    checker = AnswerCheck(quoted=llm is None)
     retrieve = retrieval(retriever, pattern, score_threshold).with_config(run_name="retrieve_documents")
-    return Redacting(
-        bound=RunnableLambda(lambda value: state_of(value, rules.media_policy()))
+    found: Runnable[Any, dict[str, Any]] = (
+        RunnableLambda(lambda value: state_of(value, rules.media_policy()), name="read_question")
         .pipe(_standing_alone(llm if rephrase is True else rephrase or None))
         .pipe(RunnablePassthrough.assign(context=retrieve))
-        .pipe(RunnablePassthrough.assign(answer=_answer(llm, prompt, rules)))
-        .pipe(RunnableGenerator(checker.check, checker.acheck, name="check_citations")),
-        config={"run_name": "multimodal_rag_chain"},
+    )
+    return Redacting(
+        bound=found.pipe(_answered(llm, prompt, rules)), config={"run_name": "multimodal_rag_chain"}
     )
 
 
@@ -218,20 +217,21 @@ def _standing_alone(llm: Runnable[LanguageModelInput, BaseMessage] | None) -> Ru
     return RunnableBranch((is_follow_up, follow_up), RunnablePassthrough())
 
 
-def _answer(
+def _answered(
     llm: Runnable[LanguageModelInput, BaseMessage] | None, prompt: ChatPromptTemplate, rules: PromptRules
-) -> Runnable[dict[str, Any], str]:
-    def quote(state: dict[str, Any]) -> str:
-        return quote_evidence(searched_of(state).text or "", state[CONTEXT])
-
-    def say_nothing_found(_: dict[str, Any]) -> str:
-        return NOTHING_FOUND
-
+) -> Runnable[dict[str, Any], dict[str, Any]]:
+    """Steps that add the answer and its citations."""
     if llm is None:
-        return RunnableLambda(quote)
+        return RunnableGenerator(quote, aquote, name="quote_evidence")
     model = discreet(coerce_to_runnable(llm))
     if rules.images:
         model = PicturesNoted(bound=model)
     filled = RunnableLambda(rules.variables, rules.avariables, name="build_prompt") | prompt
     written = filled | RunnableLambda(join_human_messages) | model | StrOutputParser()
-    return RunnableBranch((itemgetter(CONTEXT), written), say_nothing_found)
+    answer = RunnableBranch((itemgetter(CONTEXT), written), RunnableLambda(_say_nothing_found))
+    checking = RunnableGenerator(check, acheck, name="check_citations")
+    return RunnablePassthrough.assign(answer=answer).pipe(checking)
+
+
+def _say_nothing_found(_: dict[str, Any]) -> str:
+    return NOTHING_FOUND

@@ -216,25 +216,36 @@ def quote_evidence(question: str, documents: Sequence[Document]) -> str:
     picture the words read in it, of a long text from the part that was found. If nothing shares a word with
     the question and there is no picture, the best-ranked passage is quoted from its start. Deterministic.
     """
+    return quotes_of(question, documents)[0]
+
+
+def quotes_of(question: str, documents: Sequence[Document]) -> tuple[str, list[int]]:
+    """`quote_evidence`, and the numbers of the documents it quotes, ascending."""
     if not documents:
-        return NOTHING_FOUND
-    passages = [_quotable(document) for document in documents]
-    quotes: list[str] = []
-    for number, (document, chosen) in enumerate(
-        zip(documents, best_sentences(question, passages), strict=True), 1
-    ):
-        if kind_of(document) == "image":
-            quotes.append(_picture_quote(number, document, chosen))
-        else:
-            quotes += [f"- “{sentence}” [{number}]" for sentence in chosen]
+        return NOTHING_FOUND, []
+    quotes = _quotes(question, documents)
     if not quotes:
         openings = ((number, sentences_of(_opening(found))) for number, found in enumerate(documents, 1))
-        quotes = [f"- “{sentences[0]}” [{number}]" for number, sentences in openings if sentences][:1]
+        quotes = [(number, f"“{sentences[0]}”") for number, sentences in openings if sentences][:1]
+    lines = [f"- {quote} [{number}]" for number, quote in quotes]
     numbers: dict[str, list[str]] = {}
     for number, document in enumerate(documents, 1):
         numbers.setdefault(cite(document), []).append(f"[{number}]")
     sources = [f"{' '.join(found)} {source}" for source, found in numbers.items()]
-    return "\n".join(["Found in the collection:", *quotes, "", "Sources:", *sources, "", NO_MODEL_HINT])
+    text = "\n".join(["Found in the collection:", *lines, "", "Sources:", *sources, "", NO_MODEL_HINT])
+    return text, sorted({number for number, _ in quotes})
+
+
+def _quotes(question: str, documents: Sequence[Document]) -> list[tuple[int, str]]:
+    """What bears on the question, with the number of the document it is from."""
+    chosen = best_sentences(question, [_quotable(document) for document in documents])
+    quotes: list[tuple[int, str]] = []
+    for number, (document, sentences) in enumerate(zip(documents, chosen, strict=True), 1):
+        if kind_of(document) == "image":
+            quotes.append((number, _picture_quote(document, sentences)))
+        else:
+            quotes += [(number, f"“{sentence}”") for sentence in sentences]
+    return quotes
 
 
 def _evidence_of(documents: Sequence[Document], passage_chars: int) -> list[Evidence]:
@@ -292,10 +303,10 @@ def _opening(document: Document) -> str:
     return _quotable(document) if span is None else document.page_content[slice(*span)]
 
 
-def _picture_quote(number: int, document: Document, words: Sequence[str]) -> str:
-    line = f"- Picture: {cite(document)}"
+def _picture_quote(document: Document, words: Sequence[str]) -> str:
+    quote = f"Picture: {cite(document)}"
     if caption := textwrap.shorten(caption_of(document), QUOTE_CHARS, placeholder="…"):
-        line += f", “{caption}”"
+        quote += f", “{caption}”"
     if words:
-        line += f", which reads “{' … '.join(words)}”"
-    return f"{line} [{number}]"
+        quote += f", which reads “{' … '.join(words)}”"
+    return quote

@@ -1,4 +1,4 @@
-"""The last step of a chain: the citations of its answer, checked while it comes."""
+"""The last step of a chain: the citations of its answer, checked while it comes; or quotes for an answer."""
 
 from __future__ import annotations
 
@@ -8,56 +8,72 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.runnables.utils import AddableDict
 
-from langchain_mmrag._chain.question import ANSWER, CITATIONS, CONTEXT, REMOVED_CITATIONS
-from langchain_mmrag.citations import CitationChecker, citations_of, quoted_numbers
+from langchain_mmrag._chain.question import ANSWER, CITATIONS, CONTEXT, REMOVED_CITATIONS, searched_of
+from langchain_mmrag.citations import CitationChecker, citations_of
+from langchain_mmrag.prompts import quotes_of
 
 
-class AnswerCheck:
-    """Checks the citations in a chain's running dict, whole or in chunks, and adds what it found.
+def check(chunks: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Pass chunks on, the answer without citations that point at nothing; then what it cites."""
+    answer = _CheckedAnswer()
+    try:
+        for chunk in chunks:
+            yield from answer.take(chunk)
+    except Exception:
+        yield from answer.held_back()  # what came before the error is the user's all the same
+        raise
+    yield from answer.held_back()
+    yield answer.citations()
 
-    Args:
-        quoted: Whether answers are quotes of the evidence, whose own brackets are left alone.
-    """
 
-    def __init__(self, *, quoted: bool) -> None:
-        self._quoted = quoted
-
-    def check(self, chunks: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Pass chunks on, the answer without citations that point at nothing; then what it cites."""
-        answer = _CheckedAnswer(quoted=self._quoted)
-        try:
-            for chunk in chunks:
-                yield from answer.take(chunk)
-        except Exception:
-            yield from answer.held_back()  # what came before the error is the user's all the same
-            raise
-        yield from answer.held_back()
-        yield answer.citations()
-
-    async def acheck(self, chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-        """`check` without blocking the event loop."""
-        answer = _CheckedAnswer(quoted=self._quoted)
-        try:
-            async for chunk in chunks:
-                for part in answer.take(chunk):
-                    yield part
-        except Exception:
-            for part in answer.held_back():
+async def acheck(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    """`check` without blocking the event loop."""
+    answer = _CheckedAnswer()
+    try:
+        async for chunk in chunks:
+            for part in answer.take(chunk):
                 yield part
-            raise
+    except Exception:
         for part in answer.held_back():
             yield part
-        yield answer.citations()
+        raise
+    for part in answer.held_back():
+        yield part
+    yield answer.citations()
+
+
+def quote(chunks: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Pass chunks on; then quotes of what was found, in place of an answer, and what they cite."""
+    state: dict[str, Any] = {}
+    for chunk in chunks:
+        state |= chunk
+        yield chunk
+    yield from _quoted(state)
+
+
+async def aquote(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    """`quote` without blocking the event loop."""
+    state: dict[str, Any] = {}
+    async for chunk in chunks:
+        state |= chunk
+        yield chunk
+    for part in _quoted(state):
+        yield part
+
+
+def _quoted(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    answer, numbers = quotes_of(searched_of(state).text or "", state[CONTEXT])
+    # brackets within what is quoted are no citations, so there is nothing to check
+    found = {CITATIONS: citations_of(numbers, state[CONTEXT]), REMOVED_CITATIONS: []}
+    return [AddableDict({ANSWER: answer}), AddableDict(found)]
 
 
 class _CheckedAnswer:
     """One answer as it comes."""
 
-    def __init__(self, *, quoted: bool) -> None:
-        self._quoted = quoted
+    def __init__(self) -> None:
         self._documents: Sequence[Document] = ()
         self._checker = CitationChecker(0)
-        self._text = ""
         self._has_begun = False
 
     def take(self, chunk: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -67,8 +83,7 @@ class _CheckedAnswer:
         if ANSWER not in chunk:
             yield AddableDict(chunk)
             return
-        text = chunk[ANSWER] if self._quoted else self._checker.feed(chunk[ANSWER])
-        self._text += text
+        text = self._checker.feed(chunk[ANSWER])
         if text or len(chunk) > 1:
             self._has_begun = True
             yield AddableDict({**chunk, ANSWER: text})
@@ -79,10 +94,9 @@ class _CheckedAnswer:
             yield AddableDict({ANSWER: rest})
 
     def citations(self) -> dict[str, Any]:
-        numbers = quoted_numbers(self._text) if self._quoted else self._checker.numbers
         return AddableDict(
             {
-                CITATIONS: citations_of(numbers, self._documents),
+                CITATIONS: citations_of(self._checker.numbers, self._documents),
                 REMOVED_CITATIONS: self._checker.removed,
             }
         )

@@ -29,6 +29,7 @@ LAYERS = [
         "_prompt",
         "citing",
         "citations",
+        "_markers",
         "history",
         "zero_shot",
         "_record",

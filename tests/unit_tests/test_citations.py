@@ -10,9 +10,7 @@ from langchain_mmrag.citations import (
     check_citations,
     citations_of,
     pieces_of,
-    quoted_numbers,
 )
-from langchain_mmrag.prompts import quote_evidence
 from tests.unit_tests.answering import note
 
 DOCUMENTS = 3
@@ -65,8 +63,73 @@ WRITTEN = {
     "unclosed and on": ("At Cape Ann [2 and [1].",) * 2 + ([1], []),
     "broken by a line": ("At Cape Ann [\n2].",) * 2 + ([], []),
     "in brackets": ("At Cape Ann [see [2]].",) * 2 + ([2], []),
-    "backtick left open": ("It's a ` [9]\nRed [9].", "It's a ` [9]\nRed.", [], ["[9]"]),
-    "formula left open": ("Costs $$ [9]\n\nRed [9].", "Costs $$ [9]\n\nRed.", [], ["[9]"]),
+    "backtick left open": (
+        "Reads `open [9]. Next [1].\nRed [8].",
+        "Reads `open. Next [1].\nRed.",
+        [1],
+        ["[9]", "[8]"],
+    ),
+    "backtick left open at the end": ("Reads `open [9]", "Reads `open", [], ["[9]"]),
+    "backtick among code": ("A ``b [9] and `c[8]` [1].", "A ``b and `c[8]` [1].", [1], ["[9]"]),
+    "apostrophes": ("It`s [9] the keeper`s [1].", "It`s the keeper`s [1].", [1], ["[9]"]),
+    "code after a word": ("As in the`s[9]` [1].",) * 2 + ([1], []),
+    "code closed too late": (f"A `b [9] {'c' * 1000}` d.", f"A `b {'c' * 1000}` d.", [], ["[9]"]),
+    "code just closed": (f"A `[9]{'c' * 997}` d.",) * 2 + ([], []),
+    "fence on one line": ("```a[9]``` is red [8].", "```a[9]``` is red.", [], ["[8]"]),
+    "fence left open": ("Run:\n```\na[9]\n\nb[8]",) * 2 + ([], []),
+    "formula left open": ("Costs $$ [9]\n\nRed [9].", "Costs $$\n\nRed.", [], ["[9]"]),
+    "formula left open at the end": (
+        r"Costs \( 5 [9] and $$ [8].",
+        r"Costs \( 5 and $$.",
+        [],
+        ["[9]", "[8]"],
+    ),
+    "formula closed too late": (f"A $$b [9] {'c' * 1000}$$ d", f"A $$b {'c' * 1000}$$ d", [], ["[9]"]),
+    "formula of some lines": ("So $$\nx[9]\n+ y[8]\n$$ [1].",) * 2 + ([1], []),
+    "bracket escaped": (r"Not \[9] one, [9].", r"Not \[9] one,.", [], ["[9]"]),
+    "index of a formula": ("Take $x_{[9]}$ and [1].",) * 2 + ([1], []),
+    "address": ("At http://x/[9]/y and http://x/?a=[9] [1].",) * 2 + ([1], []),
+    "after an address": ("At http://x/y[9].", "At http://x/y.", [], ["[9]"]),
+    "picture": ("![1](a.png) and ![9](b.png)",) * 2 + ([], []),
+    "named each": ("Red [Document 1, Document 9].", "Red [1].", [1], ["[9]"]),
+    "named each and known": ("Red [Source 1, Source 2].", "Red [1, 2].", [1, 2], []),
+    "named picture": (
+        "Red [Image 2] [Picture 9] [image 8] [table 3].",
+        "Red [2] [3].",
+        [2, 3],
+        ["[9]", "[8]"],
+    ),
+    "comma left over": ("Red [1,2,].", "Red [1, 2].", [1, 2], []),
+    "page": ("Red [1, p. 3].",) * 2 + ([1], []),
+    "page of nothing": (
+        "Red [9, p. 3], tall [2, pp. 3-4; 9, p. 1].",
+        "Red, tall [2, pp. 3-4].",
+        [2],
+        ["[9]"],
+    ),
+    "second": ("Red [2, 0:12-0:15].",) * 2 + ([2], []),
+    "range of brackets": ("Red [1]-[3].",) * 2 + ([1, 2, 3], []),
+    "range of brackets beyond": ("Red [1]-[9].", "Red [1-3].", [1, 2, 3], ["[4-9]"]),
+    "range of brackets of nothing": ("Red [8]\u2013[9].", "Red.", [], ["[8-9]"]),
+    "dash after a citation": ("Red [1]- tall [9]-x [2]-[x].", "Red [1]- tall-x [2]-[x].", [1, 2], ["[9]"]),
+    "listed": ("Red [1], [9] and [2], and [8].", "Red [1] and [2].", [1, 2], ["[9]", "[8]"]),
+    "clauses": ("Red [1], and tall [2]; androgynous [3].",) * 2 + ([1, 2, 3], []),
+    "parentheses": ("Red ([9]), tall (see [8], [9]).", "Red, tall.", [], ["[9]", "[8]"]),
+    "parentheses in part": ("Red (see [1], [9]), tall ([2]).", "Red (see [1]), tall ([2]).", [1, 2], ["[9]"]),
+    "parentheses with more": ("Red (see the map [9]).", "Red (see the map).", [], ["[9]"]),
+    "parentheses of a link": ("See [9](a) and f(x)[1].",) * 2 + ([1], []),
+    "sources": (
+        "Red [1].\n\n**Sources:**\n- [1] notes.md\n- [9] invented.md\n[8]: b.md\n1. [2] c.md\n10. [7] d",
+        "Red [1].\n\n**Sources:**\n- [1] notes.md\n1. [2] c.md\n",
+        [1, 2],
+        ["[9]", "[8]", "[7]"],
+    ),
+    "after sources": (
+        "Sources:\n[1] a\n\nAll else.\n[9] Red.",
+        "Sources:\n[1] a\n\nAll else.\nRed.",
+        [1],
+        ["[9]"],
+    ),
     "dollars": ("Costs $5 [9] or $6 [1].", "Costs $5 or $6 [1].", [1], ["[9]"]),
     "too long": (f"At [{', '.join('1' * 40)}].",) * 2 + ([], []),
     "many spaces": ("a" + " " * 30 + "[9]b", "a" + " " * 22 + "b", [], ["[9]"]),
@@ -95,6 +158,44 @@ def test_however_an_answer_is_cut_into_pieces_the_same_comes_out(name):
         assert [shown, checker.numbers, checker.removed] == expected
 
 
+MARKS = [
+    *(
+        "[1]",
+        "[9]",
+        "[2, 9]",
+        "[",
+        "]",
+        "1",
+        "9",
+        "(",
+        ")",
+        " ",
+        ",",
+        ";",
+        "-",
+        "and ",
+        "see ",
+        "Image ",
+        ":",
+    ),
+    *("`", "``", "```", "~~~", "$$", "$", "\\(", "\\)", "\\[", "\\]", "{", "}", "It`s ", "http://x/", "p. 3"),
+    *("\n", "\n\n", "Sources:\n", "- ", "1. ", "\u30109\u3011", "word"),
+]
+
+
+def test_marks_in_any_order_cut_anywhere_give_the_same():
+    for seed in range(3000):
+        chance = random.Random(seed)
+        written = "".join(chance.choices(MARKS, k=chance.randint(1, 25)))
+        checker, shown, start = CitationChecker(DOCUMENTS), "", 0
+        while start < len(written):
+            end = start + chance.randint(1, 4)
+            shown += checker.feed(written[start:end])
+            start = end
+        shown += checker.finish()
+        assert (shown, checker.numbers, checker.removed) == check_citations(written, DOCUMENTS), written
+
+
 def test_text_is_held_back_only_while_it_may_become_a_citation():
     checker = CitationChecker(DOCUMENTS)
     assert checker.feed("At Cape ") == "At Cape"
@@ -104,8 +205,11 @@ def test_text_is_held_back_only_while_it_may_become_a_citation():
     assert checker.feed(".") == " [2]."
     assert checker.feed(" [the") == ""
     assert checker.feed(" tower](a.md)") == " [the tower](a.md)"
-    assert checker.feed(f"[{'x' * 40}") == ""
-    assert checker.feed("x" * 30) == f"[{'x' * 70}"
+    assert checker.feed(f"[{'x' * 70}") == ""
+    assert checker.feed("x" * 30) == f"[{'x' * 100}"
+    assert checker.feed("`cold") == ""
+    assert checker.feed(" open [9].") == ""
+    assert checker.feed("\n") == "`cold open.\n"
 
 
 def test_a_long_answer_is_checked_in_the_time_it_takes_to_read():
@@ -132,9 +236,13 @@ def test_a_citation_names_its_document_its_link_and_its_id():
     ]
 
 
-def test_brackets_within_quotes_are_no_citations_of_the_quotes():
-    documents = [note("It was built [9] of stone [2]"), note("Nothing of the kind.")]
-    assert quoted_numbers(quote_evidence("What was built of stone?", documents)) == [1]
+@pytest.mark.parametrize("mark", ["`", "$$", "\\(", "(", "[1]-", "[1], ", "(see [", "a`s"])
+def test_marks_without_end_are_read_as_they_come(mark):
+    checker = CitationChecker(DOCUMENTS)
+    written = mark * (6000 // len(mark))
+    assert (
+        "".join([*map(checker.feed, written), checker.finish()]) == check_citations(written, DOCUMENTS).answer
+    )
 
 
 def test_blanks_without_end_take_no_time_to_speak_of():
