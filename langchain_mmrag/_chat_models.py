@@ -36,6 +36,11 @@ def model_name_of(llm: object) -> str:
     return str(_ls_params(llm).get("ls_model_name") or "")
 
 
+def provider_of(llm: object) -> str:
+    """LangChain's name of whose interface the model is called by, such as `openai`; empty if unknown."""
+    return str(_ls_params(llm).get("ls_provider") or "")
+
+
 def takes_images(llm: object) -> bool | None:
     """Whether the model reads pictures in human messages, by its profile; `None` if that does not say."""
     value = _profiled(llm, "image_inputs")

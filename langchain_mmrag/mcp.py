@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_mmrag._extras import require
+from langchain_mmrag._mcp import DEFAULT_PORT, LOOPBACK
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.tools.telling import folders_of
 from langchain_mmrag.vectorstores import MultimodalChroma
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 Searchable: TypeAlias = MultimodalChroma | MultimodalRetriever
 
 DEFAULT_NAME = "langchain-mmrag"
-DEFAULT_PORT = 8765
-LOOPBACK = "127.0.0.1"
 
 _INSTRUCTIONS = (
     "Searches the user's own pictures, charts, notes and tables. Use search before answering questions about"
@@ -67,15 +67,16 @@ def create_server(
 
     Raises:
         MissingDependencyError: If the `mcp` extra is not installed.
-        ValueError: If there is no collection, or one has no name.
-        TypeError: If one is neither a `MultimodalChroma` nor a `MultimodalRetriever`.
+        ValueError: If there is no collection, one has no name, or one of `roots` is no folder.
+        TypeError: If one is neither a `MultimodalChroma` nor a `MultimodalRetriever`, or `roots` is a single
+            path.
     """
     require("mcp", extra="mcp")
     from langchain_mmrag._mcp.collection import ServedCollection
     from langchain_mmrag._mcp.server import build
     from langchain_mmrag._mcp.tools import Tools
 
-    folders = None if roots is None else [Path(root).resolve() for root in roots]
+    folders = None if roots is None else [root.resolve() for root in folders_of(roots, "roots")]
     given = stores if isinstance(stores, Mapping) else {_name_of(stores): stores}
     if not given or not all(given):
         msg = "create_server needs a collection or more, each with a name"
@@ -141,8 +142,8 @@ def http_app(server: Server[Any, Any], *, token: str | None = None, any_host: bo
 
 
 def _name_of(given: Any) -> str:
-    store = getattr(given, "store", given)
-    return str(getattr(store, "_collection_name", ""))
+    """The name of a collection that stands alone; of what is none any, as it is refused by its kind."""
+    return str(getattr(getattr(given, "store", given), "_collection_name", "stores"))
 
 
 def _retriever(name: str, given: Any) -> MultimodalRetriever:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_mmrag._chat_models import chat_model_of, family_of, takes_images
+from langchain_mmrag._chat_models import chat_model_of, family_of, provider_of, takes_images
 from langchain_mmrag._extras import require
 from langchain_mmrag.prompts import text_if_no_pictures
 from langchain_mmrag.tools import SearchTool
@@ -132,8 +132,7 @@ def needs_lift(request: ModelRequest[Any]) -> bool:
         return not by_responses(
             {**request.model_settings, "tools": tools} if tools else request.model_settings
         )
-    params = {} if model is None else model._get_ls_params()  # noqa: SLF001 - LangChain has no other name for it
-    return params.get("ls_provider") not in _SEES_TOOL_PICTURES
+    return provider_of(model) not in _SEES_TOOL_PICTURES
 
 
 def lifted(messages: Sequence[AnyMessage]) -> list[AnyMessage]:

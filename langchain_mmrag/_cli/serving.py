@@ -19,6 +19,7 @@ from langchain_mmrag._cli.opening import (
 )
 from langchain_mmrag._cli.options import Checkpoint, Model, named_model
 from langchain_mmrag._extras import require
+from langchain_mmrag._mcp import DEFAULT_PORT, LOOPBACK
 from langchain_mmrag.errors import StoreError
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from langchain_mmrag.vectorstores import MultimodalChroma
 
 TOKEN_VARIABLE = "MMRAG_MCP_TOKEN"  # noqa: S105 - the name of it
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8765
 
 Folder = Annotated[Path, typer.Option("--store", help="Folder the collections lie in.")]
 Names = Annotated[
@@ -58,7 +57,7 @@ def serve_mcp(
     store: Folder = Path(DEFAULT_FOLDER),
     collection: Names = None,
     http: Http = False,
-    host: Host = DEFAULT_HOST,
+    host: Host = LOOPBACK,
     port: Port = DEFAULT_PORT,
     allow_writes: Writes = False,
     root: Roots = None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from langchain_mmrag.tools.arguments import MAX_RESULTS
+from langchain_mmrag.tools.arguments import COUNT, MAX_RESULTS, MODALITY, NOT_TEXT, QUERY
 from langchain_mmrag.tools.filters import MetadataKey, filter_field
 from langchain_mmrag.types import Modality
 
@@ -34,8 +34,7 @@ class SearchArguments(InCollection):
     query: str | None = Field(
         None,
         max_length=_LONGEST_QUERY,
-        description="What to look for, in plain words: what a picture shows or a text says. Say only what is"
-        " wanted: the search does not understand words such as not, without or except.",
+        description=QUERY,
     )
     image: str | None = Field(
         None,
@@ -45,10 +44,10 @@ class SearchArguments(InCollection):
     not_text: str | None = Field(
         None,
         max_length=_LONGEST_QUERY,
-        description='What to avoid, in plain words and without "not": results like it move down.',
+        description=NOT_TEXT,
     )
-    modality: Modality | None = Field(None, description="Only items of this kind. Leave out to search all.")
-    k: int | None = Field(None, ge=1, le=MAX_RESULTS, description="How many results.")
+    modality: Modality | None = Field(None, description=MODALITY)
+    k: int | None = Field(None, ge=1, le=MAX_RESULTS, description=COUNT)
 
 
 def search_arguments(keys: Mapping[str, MetadataKey]) -> type[SearchArguments]:
@@ -101,10 +100,3 @@ def schema_of(arguments: type[Arguments], collections: Sequence[str]) -> dict[st
         if len(collections) > 1:
             schema["required"] = [*schema.get("required", ()), "collection"]
     return schema
-
-
-def told(error: ValidationError) -> str:
-    """Which argument is wrong, without what was given for it, which may be long."""
-    errors = error.errors(include_input=False, include_url=False)
-    details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors)
-    return f"The arguments are wrong: {details}"

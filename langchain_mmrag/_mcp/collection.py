@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from chromadb.errors import ChromaError
 from langchain_core.documents import Document
@@ -15,23 +18,29 @@ from pydantic import BaseModel
 
 from langchain_mmrag._record import EMBEDDING
 from langchain_mmrag._store.chroma import of_modality, where
-from langchain_mmrag.errors import (
-    CorruptMediaError,
-    LoadError,
-    MMRAGError,
-    UnsafeSourceError,
-    UnsupportedFormatError,
+from langchain_mmrag.errors import LoadError, MMRAGError
+from langchain_mmrag.media import (
+    MediaPolicy,
+    PromptPicture,
+    image_facts,
+    prompt_picture,
+    read_media,
+    reason_of,
 )
-from langchain_mmrag.media import MediaPolicy, describe_source, image_facts, read_media
-from langchain_mmrag.prompts import cite, cite_link, kind_of
+from langchain_mmrag.prompts import cite, kind_of
 from langchain_mmrag.queries import Query
+from langchain_mmrag.quotes import PASSAGE_CHARS, shortened
+from langchain_mmrag.reranking.base import RELEVANCE_SCORE
 from langchain_mmrag.retrievers import MultimodalRetriever
 from langchain_mmrag.tools.filters import MetadataKey, keys_seen, sampled_metadata, to_where
+from langchain_mmrag.tools.stored import within
+from langchain_mmrag.tools.telling import told_error, web_link
 from langchain_mmrag.types import CAPTION, SOURCE, image_source
 from langchain_mmrag.vectorstores import MultimodalChroma
 
 _PAGE = 5_000
-_RERANKED = "relevance_score"  # where LangChain's rerankers write what they make of a document
+_LARGEST_SIDE = 8_192  # pixels of a picture given as a resource
+_LARGEST_PICTURE = 15_000_000
 
 
 class RequestError(Exception):
@@ -43,6 +52,7 @@ class HitRow(BaseModel):
 
     number: int
     id: str
+    uri: str
     source: str
     modality: str
     score: float | None
@@ -64,6 +74,7 @@ class Summary(BaseModel):
 class Found:
     """Documents in rank order, with the scores of the search by id."""
 
+    collection: str
     documents: Sequence[Document]
     scores: Mapping[str, float]
 
@@ -73,14 +84,22 @@ class Found:
             HitRow(
                 number=number,
                 id=str(document.id),
+                uri=item_uri(self.collection, str(document.id)),
                 source=cite(document),
                 modality=kind_of(document),
-                score=document.metadata.get(_RERANKED, self.scores.get(str(document.id))),
-                text=document.page_content,
-                link=cite_link(document),
+                score=self._score(document),
+                text=shortened(document, PASSAGE_CHARS).marked,
+                link=web_link(document),
             )
             for number, document in enumerate(self.documents, 1)
         ]
+
+    def _score(self, document: Document) -> float | None:
+        """What a reranker makes of it, else the search; a reranker's key may hold anything of a user's."""
+        score = document.metadata.get(RELEVANCE_SCORE)
+        if isinstance(score, int | float) and not isinstance(score, bool) and isfinite(score):
+            return float(score)
+        return self.scores.get(str(document.id))
 
 
 class ServedCollection:
@@ -139,7 +158,7 @@ class ServedCollection:
         if image is None and not (text or "").strip():
             msg = "The query is empty: say in a few words what to look for, or name an item with image."
             raise RequestError(msg)
-        picture = None if image is None else self.picture(self.item(image))[0]
+        picture = None if image is None else self.file(self.item(image))
         try:
             query = Query(text=text, image=picture, not_text=not_text)
         except ValueError as error:
@@ -151,7 +170,7 @@ class ServedCollection:
             raise RequestError(msg)
         watched = _Watched(self.store)
         documents = self.retriever.model_copy(update={"store": watched}).invoke(query, **settings)
-        return Found(documents, watched.scores)
+        return Found(self.name, documents, watched.scores)
 
     def item(self, id_: str) -> Document:
         """The item with an id.
@@ -166,11 +185,7 @@ class ServedCollection:
         return found[0]
 
     def _items(self, ids: Sequence[str]) -> list[Document]:
-        found = self.store.get_by_ids(list(ids))
-        if self._fence is None or not found:
-            return found
-        inside = set(self.store.get([str(each.id) for each in found], self._fence, include=[])["ids"])
-        return [each for each in found if each.id in inside]
+        return within(self.store, ids, self._fence)
 
     def _where(self, conditions: Sequence[BaseModel]) -> list[dict[str, Any]]:
         keys = self.keys()
@@ -182,22 +197,42 @@ class ServedCollection:
         except ToolException as error:
             raise RequestError(str(error)) from error
 
-    def picture(self, document: Document) -> tuple[bytes, str]:
-        """The bytes of an item's picture, as they are stored, and their media type.
+    def file(self, document: Document) -> bytes:
+        """The file of an item's picture, as it is: to search with, not to be given away.
 
         Raises:
             RequestError: If it has none, or it can no longer be opened.
         """
+        source = self._picture_of(document)
+        try:
+            return read_media(source, self.media_policy)
+        except LoadError as error:
+            raise self._not_shown(document, error) from error
+
+    def picture(self, document: Document) -> PromptPicture:
+        """An item's picture, without what a camera or an editor has written beside it.
+
+        Raises:
+            RequestError: If it has none, or it can no longer be opened.
+        """
+        source = self._picture_of(document)
+        try:
+            return prompt_picture(
+                source, self.media_policy, max_side=_LARGEST_SIDE, max_bytes=_LARGEST_PICTURE
+            )
+        except LoadError as error:
+            raise self._not_shown(document, error) from error
+
+    def _picture_of(self, document: Document) -> str:
         source = image_source(document.metadata) if kind_of(document) == "image" else None
         if source is None:
             msg = f"Item {_shown(str(document.id))} has no picture: it is a {kind_of(document)}."
             raise RequestError(msg)
-        try:
-            data = read_media(source, self.media_policy)
-            return data, image_facts(data, self.media_policy).mime_type
-        except LoadError as error:
-            msg = f"The picture of item {_shown(str(document.id))} cannot be shown: {reason(error)}."
-            raise RequestError(msg) from error
+        return source
+
+    def _not_shown(self, document: Document, error: LoadError) -> RequestError:
+        shown = _shown(str(document.id))
+        return RequestError(f"The picture of item {shown} cannot be shown: {reason_of(error)}.")
 
     def summary(self) -> Summary:
         """Name, sizes, embedding and metadata keys; counted anew when the number of rows has changed."""
@@ -249,23 +284,39 @@ class ServedCollection:
         Raises:
             RequestError: If it lies elsewhere, or cannot be read.
         """
-        place, failure = None, "there is no such file"
-        for root in self._roots or ():
-            # Joined to the root, an address is but a strange file name; an absolute path stays what it is.
-            given = root / path
-            try:
-                image_facts(given, MediaPolicy(roots=(root,), allow_urls=False))
-            except LoadError as error:
-                failure = reason(error)
-            else:
-                place = given.resolve()
-                break
+        roots = tuple(self._roots or ())
+        policy = replace(self.store.media_policy, roots=roots, allow_urls=False)
+        place, failure = self._place(path, policy)
         if place is None:
             msg = f"{_shown(path)} cannot be added: {failure}. Give a picture in one of the allowed folders."
             raise RequestError(msg)
-        [id_] = self.store.add_images([str(place)], [{CAPTION: caption} if caption else {}])
+        # What is read anew while it is embedded is held to the same rules as what was looked at.
+        store = copy(self.store)
+        store._given_policy = policy  # noqa: SLF001
+        [id_] = store.add_images([str(place)], [{CAPTION: caption} if caption else {}])
         self._known = None
         return id_
+
+    def _place(self, path: str, policy: MediaPolicy) -> tuple[Path | None, str]:
+        """Where a picture lies that may be added, links resolved; else why there is none."""
+        failure = "there is no such file"
+        for root in policy.roots or ():
+            try:
+                # Joined, an address is but a strange file name; an absolute path stays what it is.
+                place = (root / path).resolve()
+                known = place.is_file()
+            except (OSError, ValueError, RuntimeError):  # a zero byte, a name too long, links in a circle
+                continue
+            if not known:
+                continue
+            try:
+                image_facts(place, policy)
+                image_facts(place, self.store.media_policy)
+            except LoadError as error:
+                failure = reason_of(error)
+            else:
+                return place, ""
+        return None, failure
 
     def delete(self, ids: Sequence[str]) -> None:
         """Take items out.
@@ -301,24 +352,12 @@ def expected(error: Exception) -> str | None:
     """What to tell a client of an error that comes from the request or the collection; `None` for a bug."""
     if isinstance(error, RequestError):
         return str(error)
-    if isinstance(error, LoadError):
-        return f"A picture cannot be opened: {reason(error)}."
     if isinstance(error, MMRAGError):
-        return str(error)
+        said = told_error(error)
+        return f"{said[:1].upper()}{said[1:]}" if isinstance(error, LoadError) else said
     if isinstance(error, ChromaError):  # another process has taken the collection away, for one
         return f"The collection cannot be read now ({type(error).__name__})."
     return None
-
-
-def reason(error: LoadError) -> str:
-    """Why a picture cannot be opened, without the path: that is no business of a client."""
-    if isinstance(error, UnsafeSourceError):
-        return "it lies outside the allowed folders, is too large, or is not on this machine"
-    if isinstance(error, CorruptMediaError):
-        return "its file is damaged"
-    if isinstance(error, UnsupportedFormatError):
-        return "its file is not a picture of a known format"
-    return "its file can no longer be opened"
 
 
 def _shown(text: str) -> str:
@@ -326,9 +365,9 @@ def _shown(text: str) -> str:
     return shown if len(shown) <= 120 else f"{shown[:100]}…"  # noqa: PLR2004 - a label
 
 
-def plain_metadata(document: Document) -> dict[str, Any]:
-    """The metadata of a document, with pictures in data-URIs replaced by a description of them."""
-    return {
-        key: describe_source(value) if isinstance(value, str) and value.startswith("data:") else value
-        for key, value in document.metadata.items()
-    }
+def item_uri(collection: str, id_: str) -> str:
+    """The address of an item; ids may hold anything, line breaks and slashes included.
+
+    An id of nothing but one or two dots has no address, as addresses go: such an item is had by `get_item`.
+    """
+    return f"mmrag://{quote(collection, safe='')}/items/{quote(id_, safe='')}"

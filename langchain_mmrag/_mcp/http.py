@@ -29,7 +29,19 @@ _GRACE_S = 2  # for answers under way when told to stop
 
 
 def application(server: Server[Any, Any], *, token: str | None, any_host: bool) -> ASGIApp:
-    """The server at `/mcp`, as an ASGI application."""
+    """The server at `/mcp`, as an ASGI application.
+
+    Raises:
+        TypeError: If the token is no text.
+        ValueError: If the token is empty, which everybody knows.
+    """
+    given: Any = token
+    if given is not None and not isinstance(given, str):
+        msg = f"token is a {type(given).__name__}: give a str, or None for no token"
+        raise TypeError(msg)
+    if token is not None and not token.strip():
+        msg = "token is empty: give one that nobody guesses, or None for no token"
+        raise ValueError(msg)
     names = [*_LOOPBACK_NAMES, *(f"{name}:*" for name in _LOOPBACK_NAMES)]
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=not any_host,

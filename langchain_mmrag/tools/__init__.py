@@ -7,14 +7,14 @@ both together.
 from __future__ import annotations
 
 from langchain_mmrag.tools.arguments import MAX_RESULTS
-from langchain_mmrag.tools.results import CheckedCitations, check_citations
+from langchain_mmrag.tools.results import CitedDocuments, cited_documents
 from langchain_mmrag.tools.search import DEFAULT_DESCRIPTION, SearchTool, create_search_tool
 
 __all__ = [
     "DEFAULT_DESCRIPTION",
     "MAX_RESULTS",
-    "CheckedCitations",
+    "CitedDocuments",
     "SearchTool",
-    "check_citations",
+    "cited_documents",
     "create_search_tool",
 ]

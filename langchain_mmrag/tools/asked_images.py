@@ -17,6 +17,7 @@ from langchain_mmrag._store.chroma import of_modality, where
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import MediaPolicy, is_url, open_image, read_media
 from langchain_mmrag.tools.results import as_name, name_of
+from langchain_mmrag.tools.telling import folders_of
 from langchain_mmrag.types import image_source, modality_of
 
 _LONGEST_PATH: Final = 500
@@ -36,6 +37,10 @@ class AskedImages:
         media_policy: Asked at each use, as a store's own may change while it fills.
         roots: Folders whose pictures may be named by path; none: no paths.
         allow_urls: Whether addresses are fetched.
+
+    Raises:
+        TypeError: If `roots` is no sequence of paths.
+        ValueError: If one of `roots` is no folder.
     """
 
     def __init__(
@@ -50,7 +55,7 @@ class AskedImages:
         self._store = store
         self._condition = condition
         self._media_policy = media_policy
-        self._roots = None if roots is None else tuple(Path(root).absolute() for root in roots)
+        self._roots = None if roots is None else folders_of(roots, "image_roots")
         self._allow_urls = allow_urls
         self._ids: dict[str, str] = {}
         self._lock = Lock()

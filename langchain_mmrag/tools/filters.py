@@ -7,13 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 from langchain_core.tools import ToolException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from langchain_mmrag import types
+from langchain_mmrag.tools.telling import is_of_machine, told_source
 
 Operator: TypeAlias = Literal["eq", "ne", "gt", "gte", "lt", "lte"]
 Kind: TypeAlias = Literal["text", "number", "boolean"]
@@ -38,17 +38,20 @@ _HIDDEN: Final = frozenset(
         types.PARENT_ID,
         types.CHUNK,
         types.CHUNK_START,
+        "chunks",  # how many a file has
+        "relevance_score",
         types.TRUNCATED,
         types.COLLAPSED_IDS,
     }
 )
-_OF_PICTURES: Final = frozenset({types.MIME_TYPE, types.WIDTH, types.HEIGHT})
+_OF_FILES: Final = (types.SOURCE, types.MIME_TYPE, types.WIDTH, types.HEIGHT)  # after all that somebody chose
 _OWN_PREFIXES: Final = ("mmrag_", "chroma:", "lc_")
 _MOST_KEYS: Final = 16
 _LONGEST_KEY: Final = 40
 _MOST_VALUES_SHOWN: Final = 8
 _LONGEST_VALUE_SHOWN: Final = 32
 _MOST_VALUES_KEPT: Final = 200
+_MOST_NAMES_KEPT: Final = 5_000
 _DESCRIPTION_CHARS: Final = 1500
 
 
@@ -62,6 +65,7 @@ class MetadataKey:
         values: Of those that are text, the ones seen; none once there were too many.
         lowest: Least number seen.
         highest: Greatest number seen.
+        by_name: Of a source, what is stored by the name it is told by: a whole path is nobody's business.
     """
 
     name: str
@@ -69,11 +73,16 @@ class MetadataKey:
     values: Counter[str] = field(default_factory=Counter)
     lowest: float = math.inf
     highest: float = -math.inf
+    by_name: dict[str, set[str]] = field(default_factory=dict)
 
     def see(self, value: Scalar) -> None:
         """Take note of a value."""
         kind = _KINDS[type(value)]
         self.kinds.add(kind)
+        if kind == "text" and self.name == types.SOURCE:
+            stored, value = str(value), told_source(str(value))
+            if len(self.by_name) < _MOST_NAMES_KEPT or value in self.by_name:
+                self.by_name.setdefault(value, set()).add(stored)
         if kind == "text" and len(self.values) < _MOST_VALUES_KEPT:
             self.values[str(value)] += 1
         elif kind == "number":
@@ -84,7 +93,8 @@ class MetadataKey:
         """One line for a model. Values are data that somebody wrote: quoted, short and few."""
         parts = []
         if "text" in self.kinds:
-            parts.append(f"text{self._few_values()}")
+            what = "text, the name of a file or its address" if self.by_name else "text"
+            parts.append(f"{what}{self._few_values()}")
         if "number" in self.kinds:
             seen = f", {self.lowest:g} to {self.highest:g}" if self.lowest <= self.highest else ""
             parts.append(f"number{seen}")
@@ -102,32 +112,41 @@ class MetadataKey:
 def keys_seen(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, MetadataKey]:
     """The keys of a sample of metadata that a model may filter by, the most frequent first.
 
-    Not among them: marks of the store, digests, paths that say more of the machine than of the document,
-    lists, and names that are no plain words.
+    Sources are told by name, sizes and formats come last. Not among them: marks of the store, digests, paths
+    that say more of the machine than of the document, lists, and names that are no plain words.
     """
     keys: dict[str, MetadataKey] = {}
     counts: Counter[str] = Counter()
     unfit: set[str] = set()
     for metadata in metadatas:
         for name, value in (metadata or {}).items():
-            if not _is_plain(name) or (name in _OF_PICTURES and types.SHA256 in (metadata or {})):
+            if not _is_plain(name):
                 continue
-            if type(value) not in _KINDS or (name == types.SOURCE and _is_of_machine(str(value))):
+            if type(value) not in _KINDS or (name != types.SOURCE and is_of_machine(str(value))):
                 if value is not None:
                     unfit.add(name)
                 continue
+            if name == types.SOURCE and str(value)[:5].lower() == "data:":
+                continue
             counts[name] += 1
             keys.setdefault(name, MetadataKey(name)).see(value)
-    chosen = [name for name, _ in counts.most_common() if name not in unfit][:_MOST_KEYS]
-    return {name: keys[name] for name in chosen}
+    frequent = [name for name, _ in counts.most_common() if name not in unfit]
+    of_files = [name for name in _OF_FILES if name in frequent]
+    own = [name for name in frequent if name not in of_files][: _MOST_KEYS - len(of_files)]
+    return {name: keys[name] for name in [*own, *of_files]}
 
 
 def keys_told(kinds: Mapping[str, type]) -> dict[str, MetadataKey]:
     """Keys as a caller names them, with the type of their values.
 
     Raises:
+        TypeError: If they are no mapping.
         ValueError: If a type is none of `str`, `int`, `float` and `bool`.
     """
+    given: Any = kinds
+    if not isinstance(given, Mapping):
+        msg = f'filter_keys is a {type(given).__name__}: name the type of each, as in {{"year": int}}'
+        raise TypeError(msg)
     for name, kind in kinds.items():
         if kind not in _KINDS:
             msg = f"filter_keys[{name!r}] is {kind!r}: use str, int, float or bool"
@@ -139,11 +158,6 @@ def _is_plain(name: str) -> bool:
     words = name.replace("_", "").replace("-", "").replace(".", "").replace(" ", "")
     is_own = name in _HIDDEN or name.startswith(_OWN_PREFIXES)
     return not is_own and len(name) <= _LONGEST_KEY and words.isalnum()
-
-
-def _is_of_machine(source: str) -> bool:
-    absolute = PurePosixPath(source).is_absolute() or bool(PureWindowsPath(source).drive)
-    return absolute or source[:5].lower() in {"data:", "file:"}
 
 
 # --- the form a model fills in -----------------------------------------------------------------------------
@@ -256,6 +270,7 @@ def _condition(asked: Any, keys: Mapping[str, MetadataKey]) -> dict[str, Any]:
 
 def _equal(key: MetadataKey, op: str, values: Sequence[str]) -> dict[str, Any]:
     """One test for each type, since Chroma compares a value with those of its own type alone."""
+    values = [stored for value in values for stored in sorted(key.by_name.get(value, {value}))]
     tests: list[dict[str, Any]] = []
     read: set[str] = set()
     for kind in sorted(key.kinds):

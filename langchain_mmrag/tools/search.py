@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
@@ -19,7 +20,7 @@ from pydantic import PrivateAttr
 from langchain_mmrag._chat_models import ModelFamily
 from langchain_mmrag._store.chroma import where
 from langchain_mmrag.budget import PromptBudget
-from langchain_mmrag.errors import EmbeddingError, LoadError, StoreError
+from langchain_mmrag.errors import BudgetError, EmbeddingError, LoadError, StoreError
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.queries import Query
@@ -27,13 +28,9 @@ from langchain_mmrag.retrievers import MultimodalRetriever, media_policy_of, not
 from langchain_mmrag.tools.arguments import arguments_of, explain_arguments
 from langchain_mmrag.tools.asked_images import AskedImages
 from langchain_mmrag.tools.filters import MetadataKey, keys_seen, keys_told, sampled_metadata, to_where
-from langchain_mmrag.tools.results import (
-    PREVIEW_BYTES,
-    as_content,
-    documents_of,
-    has_lost_payload,
-    slim,
-)
+from langchain_mmrag.tools.results import PREVIEW_BYTES, as_content, documents_of, has_lost_payload, slim
+from langchain_mmrag.tools.stored import Stored, chroma_of
+from langchain_mmrag.tools.telling import told_error
 
 DEFAULT_DESCRIPTION = (
     "Search the user's collection of pictures, charts, notes and tables. Returns the best matching pictures"
@@ -43,6 +40,7 @@ DEFAULT_DESCRIPTION = (
 
 _Output: TypeAlias = tuple[str | list[str | dict[str, Any]], list[Document]]
 _EXPECTED = (EmbeddingError, LoadError, StoreError)
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 class SearchTool(StructuredTool):
@@ -60,7 +58,11 @@ class SearchTool(StructuredTool):
     ) -> ToolMessage:
         """A message of this tool as a model should see it: pictures at full size, read anew.
 
-        A picture that can no longer be opened becomes a line that says so.
+        What is opened is what the collection has under the ids in the message's artifact, and nothing the
+        artifact says otherwise: where clients post messages, it may be anybody's. What is no longer in the
+        collection, and a picture that can no longer be opened, become a line that says so. Over a retriever
+        of which nobody knows where its documents are kept, a message stays as it is, unless the tool was made
+        with a `media_policy` that has `roots`.
 
         Args:
             message: From an agent's state; it is left as it is.
@@ -88,7 +90,7 @@ def create_search_tool(
 
     The message a model gets has labels, passages and pictures as standard content blocks (one string if there
     is no picture among them). Beside its number each result has a short id such as `k3fq7`, which is the same
-    in every search: a model cites by it, `check_citations` looks it up, and `image` takes it. The artifact
+    in every search: a model cites by it, `cited_documents` looks it up, and `image` takes it. The artifact
     is the list of documents: where they lie, never their bytes.
 
     Agents write both into checkpoints, so the pictures in a message are small. `ToolImagesMiddleware` shows
@@ -119,7 +121,7 @@ def create_search_tool(
     Args:
         retriever: One whose search takes `modality=` finds as many of that modality as asked for; the results
             of any other are sifted.
-        name: The tool's name, for the model.
+        name: The tool's name, for the model: letters, digits, `_` and `-`, 64 at most.
         description: What the tool is for, for the model. Say here what the collection holds.
         images: Whether pictures go into the message, or captions instead.
         budget: What one message may hold as a model sees it; `None`: four pictures at most.
@@ -134,12 +136,17 @@ def create_search_tool(
         allow_urls: Whether a model may ask with the address of a picture.
 
     Raises:
-        TypeError: If `retriever` is none, such as a store.
-        ValueError: If `preview_bytes` is negative, or `filter_keys` names a type no metadata has.
+        TypeError: If `retriever` is none, such as a store, `image_roots` is a single path, or `filter_keys`
+            is no mapping.
+        ValueError: If `preview_bytes` is negative, `filter_keys` names a type no metadata has, one of
+            `image_roots` is no folder, or providers would refuse `name`.
     """
     given: Any = retriever
     if not isinstance(given, BaseRetriever):
         raise not_a_retriever(given)
+    if not _NAME.fullmatch(name):
+        msg = f"name is {name!r}: providers take letters, digits, _ and -, 64 at most, and no digit first"
+        raise ValueError(msg)
     if preview_bytes is not None and preview_bytes < 0:
         msg = f"preview_bytes is {preview_bytes}: use 0 or more, or None for pictures at full size"
         raise ValueError(msg)
@@ -175,6 +182,7 @@ class _Search:
         self._options = _options_of(retriever)
         self._async_options = _options_of(retriever, retriever._aget_relevant_documents)  # noqa: SLF001
         self._own_filter = _own_filter(retriever)
+        self._stored = Stored.of(retriever, self._own_filter)
 
     def offer(
         self,
@@ -183,7 +191,7 @@ class _Search:
         allow_urls: bool,
     ) -> None:
         """Settle what a model may ask for."""
-        store = _chroma_of(self._retriever)
+        store = chroma_of(self._retriever)
         self.keys: dict[str, MetadataKey] = {}
         if filter_keys is not None:
             self.keys = keys_told(filter_keys)
@@ -262,7 +270,7 @@ class _Search:
                     media_policy=self._policy(),
                     preview_bytes=self.preview_bytes,
                 )
-            except ValueError:
+            except BudgetError:
                 if len(hits) == 1:
                     raise
                 del hits[len(hits) // 2 :]
@@ -277,21 +285,31 @@ class _Search:
         self, message: ToolMessage, images: bool, max_images: int | None, family: ModelFamily | None
     ) -> ToolMessage:
         documents = documents_of(message)
-        if not documents or (images and has_lost_payload(documents)):
+        policy: MediaPolicy | None = self._policy()
+        if documents and self._stored is not None:
+            documents = self._stored.anew(documents)
+        elif documents and images:
+            policy = None if has_lost_payload(documents) else _fenced(self._media_policy)
+        if not documents or policy is None:
             return message
         budget = replace(self._budget, family=self._budget.family or family)
         if max_images is not None:
             budget = replace(budget, max_images=min(budget.max_images, max_images))
         try:
             content = as_content(
-                documents, images=images and self._images, budget=budget, media_policy=self._policy()
+                documents, images=images and self._images, budget=budget, media_policy=policy
             )
-        except ValueError:  # the rules of this model's family leave no room for all that fitted before
+        except BudgetError:  # the rules of this model's family leave no room for all that fitted before
             return message
         return message.model_copy(update={"content": content})
 
     def _policy(self) -> MediaPolicy:
         return self._media_policy or media_policy_of(self._retriever)
+
+
+def _fenced(policy: MediaPolicy | None) -> MediaPolicy | None:
+    """The rules for places that nobody vouches for: those of folders named on purpose, else none."""
+    return None if policy is None or policy.roots is None else replace(policy, allow_urls=False)
 
 
 def _options_of(retriever: BaseRetriever, search: Callable[..., Any] | None = None) -> set[str]:
@@ -311,16 +329,6 @@ def _own_filter(retriever: BaseRetriever) -> Mapping[str, Any] | None:
     return own if isinstance(own, Mapping) else None
 
 
-def _chroma_of(retriever: BaseRetriever) -> Any:
-    """The collection a retriever searches, if it is one whose metadata can be looked at."""
-    store = getattr(retriever, "store", None) or getattr(retriever, "vectorstore", None)
-    if store is None:
-        return None
-    from langchain_chroma import Chroma
-
-    return store if isinstance(store, Chroma) else None
-
-
 def _takes_images(store: Any) -> bool:
     return callable(getattr(getattr(store, "embeddings", None), "embed_image", None))
 
@@ -334,4 +342,4 @@ def _check_not_text(query: str, not_text: str) -> None:
 
 
 def _told(error: Exception) -> ToolException:
-    return ToolException(f"The search failed: {error}")
+    return ToolException(f"The search failed: {told_error(error)}")

@@ -7,7 +7,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from langchain_mmrag.middleware import ToolImagesMiddleware
-from langchain_mmrag.tools import check_citations, create_search_tool
+from langchain_mmrag.tools import cited_documents, create_search_tool
 from tests.integration_tests.providers.loopback import Answer, Call
 from tests.unit_tests.answering import ShelfRetriever, note, picture, picture_file
 
@@ -93,7 +93,7 @@ async def test_citations_of_an_agent_lead_to_the_documents(provider, search, fil
     name = told.split("[1] id ")[1].split(" ")[0]
     provider.server.says(asks(), f"A red flag [{name}], and more [zzzz9].")
     state = agent_of(provider, search).invoke(question())
-    checked = check_citations(state["messages"])
+    checked = cited_documents(state["messages"])
     assert [document.metadata["source"] for document in checked.cited.values()] == [str(files[0])]
     assert list(checked.cited) == [name]
     assert checked.unknown == ["zzzz9"]

@@ -23,7 +23,7 @@ from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.middleware import ToolImagesMiddleware
 from langchain_mmrag.queries import Query
 from langchain_mmrag.retrievers import MultimodalRetriever
-from langchain_mmrag.tools import check_citations, create_search_tool
+from langchain_mmrag.tools import cited_documents, create_search_tool
 from langchain_mmrag.tools.results import name_of
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.unit_tests.answering import RecordedModel, decoded, picture_file, pictures
@@ -151,7 +151,7 @@ async def test_an_agent_searches_sees_the_very_pictures_and_cites_them(tool, fol
     assert sources[0] == str(folder / "red.png")
     for block, source in zip(pictures(seen.content), sources, strict=True):
         np.testing.assert_array_equal(pixels(decoded(block)), pixels(Image.open(source)))
-    checked = check_citations(state["messages"])
+    checked = cited_documents(state["messages"])
     assert [document.metadata["source"] for document in checked.cited.values()] == sources[:1]
     assert checked.unknown == []
 
@@ -170,7 +170,7 @@ async def test_with_the_middleware_the_pictures_follow_in_a_human_message(tool, 
     np.testing.assert_array_equal(pixels(decoded(first)), pixels(Image.open(folder / "red.png")))
     assert [message.type for message in state["messages"]] == ["human", "ai", "tool", "ai"]
     assert pictures(state["messages"][2].content)
-    assert len(check_citations(state["messages"]).cited) == 1
+    assert len(cited_documents(state["messages"]).cited) == 1
 
 
 def test_full_size_reaches_the_model_though_the_state_has_small_pictures(photos, folder):
@@ -221,7 +221,7 @@ def test_a_state_written_to_sqlite_goes_on_in_another_process(photos, store, tmp
     (row,) = database.execute("SELECT * FROM states")
     database.close()
     messages = JsonPlusSerializer().loads_typed(row)
-    assert len(check_citations(messages).cited) == 1
+    assert len(cited_documents(messages).cited) == 1
     # a new tool, which has shown nothing yet, knows the pictures by their ids all the same
     anew = create_search_tool(MultimodalRetriever(store=store, k=2, filter={"album": "walk"}), budget=TEN)
     llm = acting(
@@ -252,7 +252,7 @@ def test_several_searches_at_once_are_told_apart_by_ids(store):
         answer,
     )
     state = create_agent(llm, tools=[tool], middleware=[ToolImagesMiddleware()]).invoke(asked("Which?"))
-    checked = check_citations(state["messages"])
+    checked = cited_documents(state["messages"])
     sources = [document.page_content for document in checked.cited.values()]
     assert sources == ["a red square", "The lighthouse stands at Cape Ann."]
     assert checked.unknown == ["1", "zzzz9"]
@@ -283,7 +283,7 @@ def test_the_tool_works_in_a_graph_of_ones_own(tool, folder):
     np.testing.assert_array_equal(
         pixels(decoded(pictures(seen.content)[0])), pixels(Image.open(folder / "red.png"))
     )
-    assert list(check_citations(state["messages"]).unknown) == []
+    assert list(cited_documents(state["messages"]).unknown) == []
 
 
 async def test_streams_tell_of_tool_and_answer(tool):

@@ -15,10 +15,10 @@ from mcp.shared.memory import create_connected_server_and_client_session as conn
 from PIL import Image
 from pydantic import AnyUrl
 
-from langchain_mmrag._mcp.resources import item_uri
+from langchain_mmrag._mcp.collection import item_uri
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.errors import MissingDependencyError
-from langchain_mmrag.mcp import create_server
+from langchain_mmrag.mcp import create_server, http_app
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.quotes import PASSAGE_CHARS
 from langchain_mmrag.retrievers import MultimodalRetriever
@@ -78,6 +78,7 @@ async def test_structured_output_is_given_where_it_was_asked_for(shelf):
         [hit] = result.structuredContent["hits"]
         assert hit.pop("score") == shelf.search_ranked("rose red", 1, modality="text")[0][1]
         expected = {"number": 1, "id": "rose", "source": "diary.md, p. 3", "modality": "text", "link": None}
+        expected["uri"] = item_uri(shelf._collection_name, "rose")
         assert hit == {**expected, "text": "red like a rose"}
         nothing = await session.call_tool("search", {"query": "red", "modality": "video"})
         assert nothing.structuredContent == {"hits": []}
@@ -112,7 +113,9 @@ async def test_results_keep_to_the_budget(shelf):
 async def test_a_filter_is_of_the_keys_a_collection_has(shelf):
     async with served(shelf, structured=True) as session:
         schema = next(t for t in (await session.list_tools()).tools if t.name == "search").inputSchema
-        assert set(schema["$defs"]["Condition"]["properties"]["key"]["enum"]) == {"page", "by"}
+        assert set(schema["$defs"]["Condition"]["properties"]["key"]["enum"]) == {
+            *("page", "by", "source", "mime_type", "width", "height")
+        }
         for condition, ids in (
             ({"key": "page", "op": "gt", "values": [3]}, ["snow"]),
             ({"key": "page", "values": ["3"]}, ["rose"]),
@@ -281,6 +284,69 @@ async def test_a_picture_that_was_deleted_is_told_without_its_path(shelf, sample
             await session.read_resource(AnyUrl(item_uri(shelf._collection_name, "red")))
 
 
+async def test_no_path_of_this_machine_and_no_credential_leaves_it(shelf, tmp_path, counting_embeddings):
+    address = "https://me:secret1@example.org/a.md?id=7"
+    shelf.add_texts(
+        ["red page", "red file", "red text"],
+        [
+            {"source": f"{address}&token=secret2", "home": "https://me:secret1@example.org/x?id=7"},
+            {"source": str(tmp_path / "note.md"), "page": 2, "file_path": str(tmp_path / "note.md")},
+            {"source": "data:text/plain;base64,QUJD", "name": "a/b.md"},
+        ],
+        ["web", "local", "inline"],
+    )
+    said = []
+    async with served(shelf, structured=True, writable=True, roots=[tmp_path]) as session:
+        result = await session.call_tool("search", {"query": "red", "k": 8})
+        hits = {hit["id"]: hit for hit in result.structuredContent["hits"]}
+        assert hits["web"]["link"] == "https://example.org/a.md"
+        assert hits["local"]["link"] is None
+        assert hits["red"]["link"] is None
+        assert hits["local"]["source"] == "note.md, p. 2"
+        said += [text_of(result), json.dumps(result.structuredContent)]
+        for id_ in hits:
+            said.append(text_of(await session.call_tool("get_item", {"id": id_})))
+        assert '"file_path": "note.md"' in said[2 + list(hits).index("local")]
+        assert '"home": "https://example.org/x?id=7"' in said[2 + list(hits).index("web")]
+        assert '"name": "a/b.md"' in said[2 + list(hits).index("inline")]
+        for tool, arguments in (
+            ("list_collections", {}),
+            ("add_image", {"path": str(tmp_path / "none.png")}),
+        ):
+            result = await session.call_tool(tool, arguments)
+            said += [text_of(result).replace(str(arguments.get("path")), "")]
+    everything = " ".join(said)
+    assert str(tmp_path) not in everything
+    assert "secret" not in everything
+    assert "QUJD" not in everything
+
+
+async def test_a_picture_leaves_without_what_a_camera_wrote_beside_it(store, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    Image.effect_noise((40, 30), 50).convert("RGB").save(tmp_path / "a.jpg", exif=exif)
+    store.add_images([str(tmp_path / "a.jpg")], ids=["a"])
+    assert b"taken at home" in (tmp_path / "a.jpg").read_bytes()
+    async with served(store) as session:
+        blob = (await session.read_resource(AnyUrl(item_uri(store._collection_name, "a")))).contents[0]
+        item = await session.call_tool("get_item", {"id": "a"})
+    for data in (blob.blob, pictures_of(item)[0].data):
+        assert b"taken at home" not in base64.b64decode(data)
+        assert same_pixels(data, tmp_path / "a.jpg")
+
+
+async def test_a_text_comes_as_the_part_that_was_found(shelf):
+    words = " ".join(f"word{number}" for number in range(20_000))
+    shelf.add_texts([words], [{"relevance_score": "very", "source": "long.md"}], ["long"])
+    async with served(shelf, structured=True) as session:
+        result = await session.call_tool(
+            "search", {"query": "word1", "filter": [{"key": "source", "values": ["long.md"]}]}
+        )
+    [hit] = result.structuredContent["hits"]
+    assert len(hit["text"]) <= PASSAGE_CHARS + 10  # and marks of what is left out
+    assert isinstance(hit["score"], float)
+
+
 async def test_pictures_outside_the_roots_are_not_shown(shelf, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     async with served(shelf, roots=[tmp_path / "elsewhere"]) as session:
@@ -428,6 +494,55 @@ async def test_only_pictures_in_the_folders_allowed_can_be_added(store, tmp_path
     assert store.get()["ids"] == []
 
 
+async def test_of_several_folders_the_one_that_has_the_picture_is_found(store, tmp_path):
+    roots = [tmp_path / name for name in ("first", "second", "third")]
+    for root in roots:
+        root.mkdir()
+    Image.new("RGB", (8, 8)).save(roots[1] / "a.png")
+    (roots[0] / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (roots[2] / "up.png").symlink_to(roots[1] / "a.png")
+    async with served(store, writable=True, roots=roots) as session:
+        for path in ("a.png", str(roots[1] / "a.png"), "up.png"):
+            result = await session.call_tool("add_image", {"path": path})
+            assert not result.isError, text_of(result)
+        broken = await session.call_tool("add_image", {"path": "broken.png"})
+        assert "its file is damaged" in text_of(broken)
+        missing = await session.call_tool("add_image", {"path": "missing.png"})
+        assert "there is no such file" in text_of(missing)
+    assert store.get()["metadatas"][0]["source"] == str(roots[1] / "a.png")
+    assert len(store.get()["ids"]) == 1
+
+
+async def test_a_picture_that_is_swapped_while_it_is_added_is_not_read(store, tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    root.mkdir()
+    Image.new("RGB", (8, 8), "red").save(root / "a.png")
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "secret.png")
+    add_images = type(store).add_images
+
+    def swapped(self, *arguments, **options):
+        (root / "a.png").unlink()
+        (root / "a.png").symlink_to(tmp_path / "secret.png")
+        return add_images(self, *arguments, **options)
+
+    monkeypatch.setattr(type(store), "add_images", swapped)
+    async with served(store, writable=True, roots=[root]) as session:
+        result = await session.call_tool("add_image", {"path": "a.png"})
+    assert result.isError
+    assert str(tmp_path) not in text_of(result)
+    assert store.get()["ids"] == []
+
+
+async def test_the_folders_of_a_collections_own_policy_hold_too(open_store, counting_embeddings, tmp_path):
+    (tmp_path / "own").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    store = open_store(counting_embeddings, media_policy=MediaPolicy(roots=(tmp_path / "own",)))
+    async with served(store, writable=True, roots=[tmp_path]) as session:
+        result = await session.call_tool("add_image", {"path": "a.png"})
+    assert result.isError
+    assert "cannot be added" in text_of(result)
+
+
 # --- what goes wrong
 
 
@@ -542,6 +657,24 @@ def test_a_server_needs_collections_it_can_search(store):
         create_server({"": store})
     with pytest.raises(TypeError, match="'mine' is a str: serve a MultimodalChroma"):
         create_server({"mine": "mm_store"})
+    with pytest.raises(TypeError, match="is a str: serve a MultimodalChroma"):
+        create_server("mm_store")
+
+
+def test_roots_are_a_list_of_folders_that_exist(store, tmp_path):
+    for wrong in (str(tmp_path), tmp_path):
+        with pytest.raises(TypeError, match=r"roots must be a list of folders: write roots=\["):
+            create_server(store, roots=wrong)
+    with pytest.raises(ValueError, match="which is no folder"):
+        create_server(store, roots=[tmp_path / "missing"])
+
+
+def test_a_token_is_a_text_that_is_not_empty(store):
+    for wrong in ("", " "):
+        with pytest.raises(ValueError, match="token is empty"):
+            http_app(create_server(store), token=wrong)
+    with pytest.raises(TypeError, match="token is a bytes"):
+        http_app(create_server(store), token=b"opensesame")
 
 
 def test_without_the_sdk_the_line_that_installs_it_is_told(store, monkeypatch):

@@ -185,13 +185,21 @@ def test_k_bounds_the_results_of_a_retriever_that_takes_none(documents):
     assert call(tool, query="sea", k=2).artifact == documents[:2]
 
 
+@pytest.mark.parametrize("name", ["my tool!", "", "x" * 65, "2nd", "suche_ä", "a.b", "ok\n"])
+def test_a_name_that_providers_refuse_is_refused(name):
+    with pytest.raises(ValueError, match="providers take letters, digits"):
+        create_search_tool(ShelfRetriever(documents=[]), name=name)
+
+
 def test_the_model_is_told_types_and_bounds(tool):
     function = convert_to_openai_tool(tool)["function"]
     properties = function["parameters"]["properties"]
     assert function["name"] == "search_pictures_and_text"
     assert set(properties) == {"query", "modality", "k"}
     assert function["parameters"]["required"] == ["query"]
-    assert {"enum": ["text", "image"], "type": "string"} in properties["modality"]["anyOf"]
+    assert {"enum": ["text", "image", "table", "video", "audio"], "type": "string"} in properties["modality"][
+        "anyOf"
+    ]
     assert {"maximum": MAX_RESULTS, "minimum": 1, "type": "integer"} in properties["k"]["anyOf"]
 
 
@@ -276,7 +284,10 @@ def test_an_empty_query_is_told_to_the_model(tool, query):
     [
         ({"query": "x", "k": 0}, "k: Input should be greater than or equal to 1"),
         ({"query": "x", "k": 1000}, "k: Input should be less than or equal to 20"),
-        ({"query": "x", "modality": "video"}, "modality: Input should be 'text' or 'image'"),
+        (
+            {"query": "x", "modality": "smell"},
+            "modality: Input should be 'text', 'image', 'table', 'video' or 'audio'",
+        ),
         ({"modality": "image"}, "query: Field required"),
     ],
 )
@@ -287,19 +298,29 @@ def test_wrong_arguments_are_told_to_the_model(tool, arguments, words):
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "told"),
     [
-        EmbeddingMismatchError("made with ViT-B-32, opened with mmrag-tiny"),
-        ModelUnavailableError("no weights here"),
-        CorruptMediaError("x.png is cut off"),
+        (
+            EmbeddingMismatchError("made with ViT-B-32, opened with mmrag-tiny"),
+            "made with ViT-B-32, opened with mmrag-tiny",
+        ),
+        (
+            ModelUnavailableError("no weights in /home/me/models: see https://x.org/a/b"),
+            "no weights in models: see https://x.org/a/b",
+        ),
+        (
+            ModelUnavailableError("'/home/my files/m' and C:\\models\\m are 1/2 of it"),
+            "'m' and m are 1/2 of it",
+        ),
+        (CorruptMediaError("/home/me/x.png is cut off"), "a picture cannot be opened: its file is damaged"),
     ],
 )
-async def test_what_the_collection_refuses_is_told_to_the_model(error):
+async def test_what_the_collection_refuses_is_told_to_the_model_without_paths(error, told):
     tool = create_search_tool(FailingRetriever(documents=[], error=error))
     arguments = {"type": "tool_call", "id": "c1", "name": tool.name, "args": {"query": "x"}}
     for message in (tool.invoke(arguments), await tool.ainvoke(arguments)):
         assert message.status == "error"
-        assert message.content == f"The search failed: {error}"
+        assert message.content == f"The search failed: {told}"
 
 
 class Other(BaseModel):

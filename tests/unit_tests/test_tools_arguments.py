@@ -27,6 +27,7 @@ COMPARISONS = {
     "lt": operator.lt,
     "lte": operator.le,
 }
+KEYS = ["place", "year", "draft", "source", "mime_type", "width", "height"]
 REFUSED = "There is no such picture to search with"
 
 
@@ -191,6 +192,21 @@ def test_no_hostile_path_is_opened_and_none_tells_what_there_is(with_roots, root
     assert str(roots) not in content
 
 
+@pytest.mark.parametrize("given", ["{}", b"x", Path("/")], ids=["str", "bytes", "path"])
+def test_a_single_path_is_not_taken_for_many_roots(store, roots, given):
+    given = given.format(roots) if isinstance(given, str) else given
+    with pytest.raises(TypeError, match=r"image_roots must be a list of folders: write image_roots=\["):
+        create_search_tool(MultimodalRetriever(store=store), image_roots=given)
+
+
+def test_roots_are_folders_that_exist(store, roots):
+    for wrong in (roots / "missing", roots / "notes.txt", ""):
+        with pytest.raises(ValueError, match=r"image_roots names .*, which is no folder"):
+            create_search_tool(MultimodalRetriever(store=store), image_roots=[roots, wrong])
+    with pytest.raises(TypeError, match="image_roots has a int in it"):
+        create_search_tool(MultimodalRetriever(store=store), image_roots=[3])
+
+
 def test_without_roots_there_are_no_paths(tool, roots):
     assert "path" not in tool.args["image"]["description"]
     for path in (*hostile(roots), str(roots / "deep" / "red.png")):
@@ -331,7 +347,11 @@ def test_the_schema_tells_keys_types_and_few_values(tool):
     assert 'place (text: "Ann Arbor", "Oslo", "Rome")' in described
     assert "year (number, 2019 to 2021.5)" in described
     assert "draft (true or false)" in described
-    for hidden in ("sha256", "mime_type", "source", "modality", "width"):
+    assert described.endswith(
+        'source (text, the name of a file or its address: "blue.png", "green.png", "red.png"); mime_type (text:'
+        ' "image/png"); width (number, 40 to 40); height (number, 20 to 20)'
+    )
+    for hidden in ("sha256", "modality", "chunk"):
         assert hidden not in described
 
 
@@ -349,9 +369,28 @@ def test_the_schema_stays_small_and_plain_whatever_the_metadata():
 
 
 def test_lists_and_paths_of_this_machine_are_no_keys():
-    keys = keys_seen([{"source": "/home/me/a.png", "tags": ["x"], "page": 3}, {"source": "b.png", "page": 4}])
+    keys = keys_seen([{"file": "/home/me/a.png", "tags": ["x"], "page": 3}, {"file": "b.png", "page": 4}])
     assert set(keys) == {"page"}
-    assert set(keys_seen([{"source": "trip/a.png"}, {"source": "b.png"}])) == {"source"}
+    assert keys_seen([{"source": "data:image/png;base64,AAAA"}]) == {}
+
+
+def test_a_source_is_told_and_asked_for_by_name(open_store, counting_embeddings, tmp_path):
+    paths = [str(picture_file(tmp_path / folder / "red.png")) for folder in "ab"]
+    paths.append(str(picture_file(tmp_path / "a" / "blue.png", "blue")))
+    store = open_store(counting_embeddings)
+    store.add_images(paths)
+    store.add_texts(["red"], [{"source": "trip/notes.md", "chunk": 0, "chunks": 3}])
+    tool = create_search_tool(MultimodalRetriever(store=store, k=9))
+    described = json.dumps(tool.args)
+    assert str(tmp_path) not in described
+    assert "chunk" not in described
+    for names, count in ((["red.png"], 2), (["trip/notes.md", "blue.png"], 2), (["elsewhere.png"], 0)):
+        message = call(tool, query="red", filter=[condition("source", "eq", *names)])
+        assert len(message.artifact) == count
+    message = call(tool, query="red", filter=[condition("source", "ne", "red.png")])
+    assert sorted(Path(each.metadata["source"]).name for each in message.artifact) == ["blue.png", "notes.md"]
+    wide = call(tool, query="red", filter=[condition("width", "gte", "41")])
+    assert wide.artifact == []
 
 
 class FilteringRetriever(ShelfRetriever):
@@ -368,6 +407,9 @@ def test_any_retriever_that_takes_a_filter_is_given_one_if_told_the_keys():
     assert retriever.asked == [{"$and": [{"author": {"$eq": "Ann"}}, {"year": {"$lte": 1999}}]}]
     with pytest.raises(ValueError, match=r"filter_keys\['when'\]"):
         create_search_tool(retriever, filter_keys={"when": list})
+    for wrong in ("author", ["author"]):
+        with pytest.raises(TypeError, match="filter_keys is a"):
+            create_search_tool(retriever, filter_keys=wrong)
 
 
 def test_no_filter_is_offered_where_there_is_nothing_to_filter_by(store, open_store, counting_embeddings):
@@ -396,7 +438,7 @@ def test_every_providers_converter_takes_the_schema(tool):
     for schema in (openai, anthropic):
         assert "$ref" not in json.dumps(schema)
         items = schema["properties"]["filter"]["anyOf"][0]["items"]
-        assert items["properties"]["key"]["enum"] == ["place", "year", "draft"]
+        assert items["properties"]["key"]["enum"] == KEYS
         assert items["properties"]["op"]["enum"] == ["eq", "ne", "gt", "gte", "lt", "lte"]
         assert items["properties"]["values"]["type"] == "array"
         assert items["properties"]["values"]["items"] == {"type": "string"}
@@ -411,11 +453,11 @@ def test_geminis_converter_keeps_enumerations_and_nesting(tool):
     assert properties["filter"].type == "ARRAY"
     items = properties["filter"].items
     assert items.type == "OBJECT"
-    assert items.properties["key"].enum == ["place", "year", "draft"]
+    assert items.properties["key"].enum == KEYS
     assert items.properties["values"].type == "ARRAY"
     assert items.properties["values"].items.type == "STRING"
     assert properties["image"].nullable
-    assert properties["modality"].enum == ["text", "image"]
+    assert properties["modality"].enum == ["text", "image", "table", "video", "audio"]
 
 
 # --- a retriever that reranks ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from PIL import Image
 
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.quotes import PASSAGE_CHARS
-from langchain_mmrag.tools import check_citations, create_search_tool
+from langchain_mmrag.tools import cited_documents, create_search_tool
 from langchain_mmrag.tools.results import as_name, name_of, slim
 from langchain_mmrag.types import CHUNK, CHUNK_START
 from tests.unit_tests.answering import ShelfRetriever, decoded, note, picture, picture_file, pictures
@@ -68,6 +68,20 @@ def test_more_results_than_a_budget_has_room_for_leaves_the_best():
     none = create_search_tool(ShelfRetriever(documents=documents), budget=PromptBudget(max_tokens=1))
     with pytest.raises(ValueError, match="max_tokens"):
         call(none, query="x")
+
+
+def test_an_error_that_is_none_of_the_budgets_is_no_reason_to_leave_results_out(monkeypatch):
+    tries = []
+
+    def broken(*arguments, **options):
+        tries.append(arguments)
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("langchain_mmrag.tools.results.documents_to_content_blocks", broken)
+    documents = [note(f"Passage {place}.", f"{place}.md") for place in range(4)]
+    with pytest.raises(ValueError, match="a bug"):
+        call(create_search_tool(ShelfRetriever(documents=documents)), query="x")
+    assert len(tries) == 1
 
 
 # --- the artifact ------------------------------------------------------------------------------------------------
@@ -135,20 +149,52 @@ A, B = note("a", "a.md"), note("b", "b.md")
 
 def test_citations_are_looked_up_by_id_and_by_number_where_it_is_clear():
     one = [HumanMessage("?"), result(A, B)]
-    checked = check_citations(
+    checked = cited_documents(
         [*one, AIMessage(f"Yes [{name_of(B)}], [1; 2] and [3], [zzzz9], [note], [2021].")]
     )
     assert checked.cited == {name_of(B): B, "1": A, "2": B}
     assert checked.unknown == ["3", "zzzz9"]
     two = [*one, result(B)]
-    assert check_citations([*two, AIMessage("See [1].")]).unknown == ["1"]
+    assert cited_documents([*two, AIMessage("See [1].")]).unknown == ["1"]
     later = [*two, AIMessage("So."), HumanMessage("Why?"), AIMessage(f"[1] [{name_of(A)}]")]
-    assert check_citations(later).cited == {"1": B, name_of(A): A}
-    assert check_citations([]) == ({}, [])
-    assert check_citations([HumanMessage("?"), AIMessage("[1]")]).unknown == ["1"]
+    assert cited_documents(later).cited == {"1": B, name_of(A): A}
+    assert cited_documents([]) == ({}, [])
+    assert cited_documents([HumanMessage("?"), AIMessage("[1]")]).unknown == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("written", "cited", "unknown"),
+    [
+        ("[{a}; {b}]", "ab", []),
+        ("[{a}, {b}]", "ab", []),
+        ("[{a} and {b}]", "ab", []),
+        ("【{a}】 [^{b}]", "ab", []),
+        ("[id {b}] [[{a}]]", "ba", []),
+        ("【{a}†source】", "a", []),
+        ("[see {a}]", "a", []),
+        ("[{a}](https://example.org)", "a", []),
+        ("[1-2]", "12", []),
+        ("[1–4]", "12", ["3", "4"]),
+        ("[h2o33], [q1w2e]", "", ["h2o33", "q1w2e"]),
+        ("[2024] [b2b] [hello] [12345] [page 2] [0] [h2o33](https://example.org) {a}", "", []),
+        ("[see h2o33] [abc12 is wrong]", "", []),
+    ],
+)
+def test_citations_are_read_in_the_forms_models_write(written, cited, unknown):
+    names = {"a": name_of(A), "b": name_of(B), "1": "1", "2": "2"}
+    answer = AIMessage(written.format(a=names["a"], b=names["b"]))
+    found = cited_documents({"messages": [HumanMessage("?"), result(A, B), answer]})
+    assert list(found.cited) == [names[each] for each in cited]
+    assert found.unknown == unknown
+
+
+@pytest.mark.parametrize("wrong", ["[k3fq7]", {"answer": "x"}, None, ["hello"], [("ai", "x")], 7])
+def test_what_are_no_messages_is_told(wrong):
+    with pytest.raises(TypeError, match="cited_documents got a"):
+        cited_documents(wrong)
 
 
 def test_citations_are_looked_up_in_what_a_checkpoint_gives_back():
     message = result(A).model_copy(update={"artifact": [A.model_dump()]})
     answer = AIMessage([{"type": "text", "text": f"Yes [{name_of(A)}]."}])
-    assert check_citations([HumanMessage("?"), message, answer]).cited == {name_of(A): A}
+    assert cited_documents([HumanMessage("?"), message, answer]).cited == {name_of(A): A}
