@@ -8,13 +8,14 @@ from typing import cast
 
 import numpy as np
 
-from langchain_mmrag._store.companion import Companion
+from langchain_mmrag._store.companion import Companion, TextVectors, Vector
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag.fusion import Chance, fused, joined
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import SIDES, FloatArray, Side, relevance, unit
 
+STANDS_OUT = 2.5  # standard deviations: chance hardly does
 _TINY = 1e-9
 _PRIOR_ITEMS = 2.0  # that all texts count for beside the few of one side
 
@@ -25,30 +26,49 @@ class Second:
 
     Attributes:
         companion: Has the vectors of texts.
+        texts: As they were when the search began.
+        samples: What is scored by chance: unit vectors of each side [n, d].
         vector: The query's [d].
     """
 
     companion: Companion
+    texts: TextVectors
+    samples: Mapping[Side, Vector]
     vector: FloatArray
 
     @classmethod
-    def of(cls, companion: Companion, query: Query, sides: Sequence[Side] = SIDES) -> Second | None:
-        """`None` without such an embedding, for a query without words, and where `sides` have no texts."""
+    def of(
+        cls, companion: Companion, query: Query, count: int, sides: Sequence[Side] = SIDES
+    ) -> Second | None:
+        """`None` without such an embedding, for a query without words, and where `sides` have no texts.
+
+        Args:
+            companion: Knows the vectors of texts, and is brought up to date here, once for a search.
+            query: What is asked.
+            count: Number of documents searched.
+            sides: That are searched.
+        """
         terms = [term for term in query.terms() if term.side == "text"]
         if not companion.is_used or not any(term.weight > 0 for term in terms):
             return None
-        if not any(len(companion.sample(side)) for side in sides):
+        texts = companion.catch_up(count)
+        samples = {side: companion.sample(side, texts) for side in SIDES}
+        if not any(len(samples[side]) for side in sides):
             return None
-        parts = [term.weight * companion.query(cast("str", term.content)) for term in terms]
-        return cls(companion, unit(np.sum(parts, axis=0)))
+        parts = [term.weight * companion.query(cast("str", term.content), texts) for term in terms]
+        return cls(companion, texts, samples, unit(np.sum(parts, axis=0)))
+
+    def asked(self, text: str) -> Second:
+        """The same for another text."""
+        return replace(self, vector=unit(self.companion.query(text, self.texts)))
 
     def near(self, n: int) -> list[str]:
         """Ids of the `n` nearest texts."""
-        return [id_ for id_, _ in self.companion.near(self.vector.astype(np.float32), n)]
+        return [id_ for id_, _ in self.texts.near(self.vector.astype(np.float32), n)]
 
     def cosines(self, ids: Sequence[str]) -> FloatArray:
         """Of the texts of rows with the query; NaN without a vector [n]."""
-        vectors = self.companion.vectors(ids)
+        vectors = self.texts.of(ids)
         return np.array([float(vectors[id_] @ self.vector) if id_ in vectors else np.nan for id_ in ids])
 
     def standing(self, side: Side, cosines: FloatArray) -> FloatArray:
@@ -56,8 +76,7 @@ class Second:
 
         Captions are short and passages long, so that a query scores differently with either by chance.
         """
-        samples = {each: self.companion.sample(each) for each in SIDES}
-        chance = {each: sample @ self.vector for each, sample in samples.items() if len(sample)}
+        chance = {each: sample @ self.vector for each, sample in self.samples.items() if len(sample)}
         every = np.concatenate(list(chance.values()))
         own = chance.get(side, every)
         trust = len(own) / (len(own) + _PRIOR_ITEMS)
@@ -74,7 +93,7 @@ class Second:
             cosines: Theirs with the query [n].
             count: Number of documents searched.
         """
-        likeness = self.companion.background(side).likeness
+        likeness = self.companion.background(side, self.samples).likeness
         if likeness is None:  # too few to know what chance is
             return np.clip(cosines, 0.0, 1.0)
         return relevance((cosines - likeness[0]) / max(likeness[1], _TINY), count)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from langchain_mmrag._store.beside import Second, match_of
+from langchain_mmrag._store.beside import STANDS_OUT, Second, match_of
 from langchain_mmrag._store.chroma import reading, side_of
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.gather import Found
 from langchain_mmrag._store.ledger import Ledger
-from langchain_mmrag._store.ledger_rows import Entry
+from langchain_mmrag._store.ledger_rows import PAGE, Entry, pages
 from langchain_mmrag._store.wanted import Wanted
 from langchain_mmrag.fusion import Chance, fused
 from langchain_mmrag.keyword import KeywordMatch
@@ -23,9 +23,7 @@ from langchain_mmrag.types import Modality
 if TYPE_CHECKING:
     from chromadb import Collection
 
-_PAGE = 1000
 _FEW = 5000  # rows that meet a condition: their texts are compared one by one
-_STANDS_OUT = 2.5  # standard deviations: chance hardly does
 
 
 class ByText:
@@ -66,14 +64,14 @@ class ByText:
         """
         side = _side_asked(asked, modality, "text")
         matches, chance = self.matches(asked, want, side, count, depth)
-        second = Second.of(self._companion, asked)
+        second = Second.of(self._companion, asked, count)
         if second is None:
             return self.by_words(asked, want, modality, count, depth)
         ids = list(dict.fromkeys([*matches, *self._near(second, want, depth)]))
         known = self._ledger.entries(ids)
         rows = [(id_, known[id_]) for id_ in ids if id_ in known]
         scores, sure = _scored(second, rows, count)
-        unwanted = self._unwanted(asked, rows, count)
+        unwanted = self._unwanted(asked, second, rows, count)
         wordless = {id_: match for id_, match in matches.items() if id_ not in unwanted}
         words = {"text": [match_of(wordless, *row) for row in rows]}
         found, relevance = fused(
@@ -106,13 +104,14 @@ class ByText:
                 return found[:depth]
             fetched *= 4
 
-    def _unwanted(self, asked: Query, rows: Sequence[tuple[str, Entry]], count: int) -> set[str]:
+    def _unwanted(
+        self, asked: Query, second: Second, rows: Sequence[tuple[str, Entry]], count: int
+    ) -> set[str]:
         """Rows that stand out for what the query does not want, by vector or by words."""
         if asked.not_text is None:
             return set()
-        against = Second.of(self._companion, Query(text=asked.not_text))
-        standing = np.zeros(len(rows)) if against is None else _scored(against, rows, count)[0]
-        near = {id_ for (id_, _), each in zip(rows, standing.tolist(), strict=True) if each > _STANDS_OUT}
+        standing, _ = _scored(second.asked(asked.not_text), rows, count)
+        near = {id_ for (id_, _), each in zip(rows, standing.tolist(), strict=True) if each > STANDS_OUT}
         return near | self.with_unwanted_words(asked, count)
 
     # --- words ----------------------------------------------------------------------------------------------
@@ -145,10 +144,11 @@ class ByText:
         ids = [id_ for id_ in ids if among is None or id_ in among]
         allowed: set[str] = set()
         collection = self._collection()
-        for start in range(0, len(ids), _PAGE):
-            page = ids[start : start + _PAGE]
+        for page in pages(ids, PAGE):
             with reading(collection.name):
-                allowed |= set(collection.get(ids=page, where=want.condition, include=[], **options)["ids"])
+                allowed |= set(
+                    collection.get(ids=list(page), where=want.condition, include=[], **options)["ids"]
+                )
         return [id_ for id_ in ids if id_ in allowed]
 
 

@@ -28,7 +28,7 @@ from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages, rows_of, text_of_row
 from langchain_mmrag.errors import StoreError
-from langchain_mmrag.ranking import SIDES, Side, unit
+from langchain_mmrag.ranking import Side, unit
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -71,6 +71,43 @@ class TextBackground:
         return float(mean), float(np.sqrt(max(variance, 0.0)))
 
 
+@dataclass(frozen=True)
+class TextVectors:
+    """The text vectors there are, as a search finds them.
+
+    Attributes:
+        collection: Has them; `None` if there is none yet.
+        count: How many there are.
+    """
+
+    collection: Collection | None
+    count: int
+
+    def near(self, vector: Vector, k: int) -> list[tuple[str, float]]:
+        """Ids and cosines of the texts nearest to a unit vector [d]; best first."""
+        if self.collection is None or not self.count:
+            return []
+        asked: Any = vector
+        with reading(self.collection.name):
+            found = self.collection.query(
+                query_embeddings=[asked], n_results=min(k, self.count), include=["distances"]
+            )
+        distances = (found["distances"] or [[]])[0]
+        return [(id_, 1.0 - float(far)) for id_, far in zip(found["ids"][0], distances, strict=True)]
+
+    def of(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """The unit vectors [d] of those of the rows that have one."""
+        vectors: dict[str, Vector] = {}
+        if self.collection is None:
+            return vectors
+        for page in pages(ids, PAGE):
+            with reading(self.collection.name):
+                found: Any = self.collection.get(ids=list(page), include=["embeddings"])
+            if found["ids"]:
+                vectors.update(zip(found["ids"], _unit(found["embeddings"]), strict=True))
+        return vectors
+
+
 class Companion:
     """The text vectors of a store.
 
@@ -103,67 +140,42 @@ class Companion:
 
     # --- asking ---------------------------------------------------------------------------------------------
 
-    def query(self, text: str) -> Vector:
+    def query(self, text: str, there: TextVectors | None = None) -> Vector:
         """The unit vector [d] of a text that is asked for.
+
+        Args:
+            text: What is asked.
+            there: What it is to be compared with, if that is known.
 
         Raises:
             EmbeddingMismatchError: If the vectors were made with another embedding.
         """
         vector = self._used.query(text)
-        self._check(len(vector))
+        if (there or self._there()).collection is not None:
+            self._record.check(len(vector))
         return _unit(vector)
-
-    def near(self, query: str | Vector, k: int) -> list[tuple[str, float]]:
-        """Ids and cosines of the texts nearest to a text, or to the vector `query` made of it; best first.
-
-        Raises:
-            EmbeddingMismatchError: If the vectors were made with another embedding.
-            StoreError: If many texts have no vector yet; the message says what to do.
-        """
-        self.catch_up()
-        collection = self._existing()
-        count = collection.count() if collection is not None else 0
-        if collection is None or not count:
-            return []
-        vector: Any = self.query(query) if isinstance(query, str) else query
-        with reading(collection.name):
-            found = collection.query(
-                query_embeddings=[vector], n_results=min(k, count), include=["distances"]
-            )
-        distances = (found["distances"] or [[]])[0]
-        return [(id_, 1.0 - float(far)) for id_, far in zip(found["ids"][0], distances, strict=True)]
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """The unit vectors [d] of those of the rows that have one."""
-        vectors: dict[str, Vector] = {}
-        collection = self._existing()
-        if collection is None:
-            return vectors
-        for page in pages(ids, PAGE):
-            with reading(collection.name):
-                found: Any = collection.get(ids=list(page), include=["embeddings"])
-            if found["ids"]:
-                vectors.update(zip(found["ids"], _unit(found["embeddings"]), strict=True))
-        return vectors
+        return self._there().of(ids)
 
-    def sample(self, side: Side) -> Vector:
+    def sample(self, side: Side, there: TextVectors | None = None) -> Vector:
         """The unit vectors [n, d] of a side in the ledger's sample; the same array until that changes."""
-        self.catch_up()
         state, ids = self._ledger.sampled_texts(side)
         kept = self._samples.get(side)
         if kept is None or kept[0] != state:
-            vectors = list(self.vectors(ids).values())
+            vectors = list((there or self._there()).of(ids).values())
             kept = (state, np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32))
             self._samples[side] = kept
         return kept[1]
 
-    def background(self, side: Side) -> TextBackground:
-        """What the texts of a side are like; those of both where the side has none."""
-        own = self.sample(side)
+    def background(self, side: Side, samples: Mapping[Side, Vector]) -> TextBackground:
+        """What the texts of a side are like by samples [n, d]; those of all where the side has none."""
+        own = samples[side]
         if not len(own):
-            own = np.concatenate([each for each in map(self.sample, SIDES) if len(each)] or [own])
+            own = np.concatenate([each for each in samples.values() if len(each)] or [own])
         kept = self._backgrounds.get(side)
-        if kept is None or not np.array_equal(kept.vectors, own):
+        if kept is None or (kept.vectors is not own and not np.array_equal(kept.vectors, own)):
             kept = self._backgrounds[side] = TextBackground(own)
         return kept
 
@@ -178,7 +190,7 @@ class Companion:
         texts = {id_: text for id_, text in texts.items() if not is_blank(text)}
         if self._embedder is None or not texts:
             return {}
-        self._check(None)  # before the time for embedding is spent
+        self._check()  # before the time for embedding is spent
         vectors = self._embedder.texts(list(texts.values()))
         digests = map(_digest, texts.values())
         return dict(zip(texts, zip(digests, vectors, strict=True), strict=True))
@@ -193,44 +205,55 @@ class Companion:
             self._take_out([id_ for id_ in ids if id_ not in vectors])
             self._put({id_: vectors[id_] for id_ in ids if id_ in vectors})
 
-    def catch_up(self) -> None:
+    def catch_up(self, count: int | None = None) -> TextVectors:
         """Embed texts that have no vector, if they are but a few, as a crash leaves them behind.
+
+        Args:
+            count: The collection's number of rows, if it was just asked for.
+
+        Returns:
+            The vectors there are now.
 
         Raises:
             StoreError: If there are more than a few.
         """
-        self._ledger.current()
-        if self._is_complete():
-            return
+        self._ledger.current(count)
+        there = self._there()
+        return there if self._is_complete(there) else self._caught_up()
+
+    def _caught_up(self) -> TextVectors:
         with self._lock:
-            # A writer may have been between taking out and putting in.
-            if self._is_complete():
-                return
-            count, total = self._counts()
-            if total - count > _FEW:
+            # A writer may have been between taking out and putting in, or the count was of a while ago.
+            self._ledger.current()
+            there = self._there()
+            if self._is_complete(there):
+                return there
+            total = self._ledger.texts()
+            if total - there.count > _FEW:
                 msg = (
-                    f"{total - count} of {total} texts have no vector of the text_embedding yet: call"
+                    f"{total - there.count} of {total} texts have no vector of the text_embedding yet: call"
                     " rebuild_index(), which embeds them, or open the store without text_embedding"
                 )
                 raise StoreError(msg)
-            if count > total:
+            if there.count > total:
                 self._take_out_gone()
             undisturbed = True
             for ids in self._ledger.text_ids():
                 known = self._digests(ids)
                 undisturbed &= self._embed_rows([id_ for id_ in ids if id_ not in known])
+            there = self._there()
             if undisturbed:
-                self._never_equal = self._counts()
+                self._never_equal = (there.count, self._ledger.texts())
+            return there
 
-    def _is_complete(self) -> bool:
-        counts = self._counts()
+    def _is_complete(self, there: TextVectors) -> bool:
+        counts = (there.count, self._ledger.texts())
         # Should the two never agree, every search would list the collection.
         return counts[0] == counts[1] or counts == self._never_equal
 
-    def _counts(self) -> tuple[int, int]:
-        """How many vectors there are, and how many texts."""
+    def _there(self) -> TextVectors:
         collection = self._existing()
-        return (0 if collection is None else collection.count()), self._ledger.texts()
+        return TextVectors(collection, 0 if collection is None else collection.count())
 
     def rebuild(self) -> None:
         """Take out vectors of texts that are gone or have changed, and embed texts that have none."""
@@ -239,7 +262,7 @@ class Companion:
         with self._lock:
             self._samples.clear()
             self._never_equal = None
-            self._check(None)
+            self._check()
             self._take_out_gone()
             for ids in self._ledger.text_ids():
                 known, texts = self._digests(ids), self._texts(ids)
@@ -275,9 +298,10 @@ class Companion:
             self._record.forget()
             return None
 
-    def _check(self, dimension: int | None) -> None:
+    def _check(self) -> None:
+        """Whether the vectors there are were made with the embedding in use."""
         if self._existing() is not None:
-            self._record.check(dimension)
+            self._record.check(None)
 
     def _made(self) -> Collection:
         return self._client.get_or_create_collection(

@@ -12,7 +12,7 @@ from chromadb.errors import InvalidArgumentError
 
 from langchain_mmrag._record import EmbeddingRecord, mismatch
 from langchain_mmrag._store.backgrounds import Backgrounds, Prior
-from langchain_mmrag._store.beside import Beside, Second
+from langchain_mmrag._store.beside import STANDS_OUT, Beside, Second
 from langchain_mmrag._store.by_text import ByText
 from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, tilted
 from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, side_of, where
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from chromadb import Collection
 
 _CANDIDATES = 40  # of each side: the ten best by the scores that count are among them
-_STANDS_OUT = 2.5  # standard deviations: chance hardly does
 _LARGE = 10_000
 _COUNTED_FOR_S = 1.0
 
@@ -276,7 +275,8 @@ class Search:
             side = searched[0] if len(searched) == 1 else None
             matches, chance = self._by_text.matches(asked, want, side, count, depth)
         has_second = how.rank != "raw"  # raw is the cosine of what all rows have
-        return Beside(matches, chance, Second.of(self._companion, asked, searched) if has_second else None)
+        second = Second.of(self._companion, asked, count, searched) if has_second else None
+        return Beside(matches, chance, second)
 
     def _unwanted(
         self,
@@ -292,7 +292,7 @@ class Search:
             against = Ranker([replace(part, weight=1.0)], ranker.backgrounds, ranker.searched)
             for side, z in against.standing(found).items():
                 ids |= {
-                    id_ for (id_, _), each in zip(listed[side], z.tolist(), strict=True) if each > _STANDS_OUT
+                    id_ for (id_, _), each in zip(listed[side], z.tolist(), strict=True) if each > STANDS_OUT
                 }
         return ids | self._by_text.with_unwanted_words(asked, count)
 

@@ -15,6 +15,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_mmrag._store import companion as companion_module
 from langchain_mmrag._store import ledger_rows
 from langchain_mmrag.errors import EmbeddingMismatchError, StoreError
+from langchain_mmrag.queries import Query
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
 
@@ -48,6 +49,11 @@ def open_at(folder, words=None, name="passages"):
     return MultimodalChroma(
         name, CountingEmbeddings(show_progress=False), persist_directory=folder, text_embedding=words
     )
+
+
+def near(store, text, k):
+    """Ids and cosines of the nearest texts, as searches find them."""
+    return store._companion.catch_up().near(store._companion.query(text), k)
 
 
 def unit(vector):
@@ -84,10 +90,10 @@ def test_passages_get_a_second_vector_and_bare_pictures_and_blanks_do_not(both, 
     both.add_images([sample_images["red"]], ids=["p"])
     assert words.embedded == ["a red boat", "a blue sea"]
     assert_in_step(both, words)
-    found = both._companion.near("red boat", 5)
+    found = near(both, "red boat", 5)
     assert [id_ for id_, _ in found] == ["a", "b"]
     assert found[0][1] == pytest.approx(2 / np.sqrt(6), abs=1e-5)
-    assert both._companion.near(both._companion.query("blue sea"), 1)[0][0] == "b"
+    assert near(both, "blue sea", 1)[0][0] == "b"
     assert both._companion.query("sea").dtype == np.float32
     assert words.embedded == ["a red boat", "a blue sea"]
 
@@ -103,9 +109,9 @@ def test_every_way_to_write_keeps_them_in_step(both, words):
     both.delete(where={"n": 3})
     both.delete(["e"])
     assert_in_step(both, words)
-    assert {id_ for id_, _ in both._companion.near("one", 9)} == {"b", "c"}
+    assert {id_ for id_, _ in near(both, "one", 9)} == {"b", "c"}
     both.delete()
-    assert both._companion.near("one", 9) == []
+    assert near(both, "one", 9) == []
     assert both._companion.sample("text").shape[0] == 0
 
 
@@ -126,7 +132,7 @@ def test_another_embedding_is_refused_before_anything_is_written(tmp_path, words
     open_at(tmp_path, words).add_texts(["one"], ids=["a"])
     other = open_at(tmp_path, WordEmbeddings("words:v2"))
     with pytest.raises(EmbeddingMismatchError, match=r"words:v1.*words:v2.*rebuild_index"):
-        other._companion.near("one", 1)
+        near(other, "one", 1)
     with pytest.raises(EmbeddingMismatchError, match=r"passages\.text"):
         other.add_texts(["two"], ids=["b"])
     assert other.get()["ids"] == ["a"]
@@ -153,12 +159,12 @@ def test_a_collection_filled_without_says_what_to_do_and_does_it_when_told(tmp_p
     monkeypatch.setattr(companion_module, "_FEW", 5)
     store = open_at(tmp_path, words)
     with pytest.raises(StoreError, match=r"6 of 6 texts.*rebuild_index"):
-        store._companion.near("text", 3)
+        near(store, "text", 3)
     assert words.embedded == []
     store.rebuild_index()
     assert len(words.embedded) == 6
     assert_in_step(store, words)
-    assert len(store._companion.near("text", 3)) == 3
+    assert len(near(store, "text", 3)) == 3
     store.rebuild_index()
     assert len(words.embedded) == 6
 
@@ -166,7 +172,7 @@ def test_a_collection_filled_without_says_what_to_do_and_does_it_when_told(tmp_p
 def test_a_few_missing_ones_are_made_by_the_way(tmp_path, words):
     open_at(tmp_path).add_texts(["one", "two"], ids=["a", "b"])
     store = open_at(tmp_path, words)
-    assert store._companion.near("two", 1)[0][0] == "b"
+    assert near(store, "two", 1)[0][0] == "b"
     assert_in_step(store, words)
 
 
@@ -179,7 +185,7 @@ def test_a_store_opened_without_the_embedding_leaves_no_vector_of_an_old_text(tm
     with pytest.raises(StoreError, match="needs a text_embedding"):
         without._companion.query("one")
     store = open_at(tmp_path, words)
-    assert [id_ for id_, _ in store._companion.near("anew", 1)] == ["a"]
+    assert [id_ for id_, _ in near(store, "anew", 1)] == ["a"]
     assert_in_step(store, words)
 
 
@@ -191,12 +197,12 @@ def test_a_search_in_the_middle_of_a_write_leaves_no_vector_of_an_old_text(open_
     writing = without._upsert
 
     def searched_meanwhile(rows):
-        store._companion.near("one", 1)
+        near(store, "one", 1)
         writing(rows)
 
     monkeypatch.setattr(without, "_upsert", searched_meanwhile)
     without.add_texts(["one anew"], ids=["a"])
-    assert_in_step(store._companion.near("anew", 1) and store, words)
+    assert_in_step(near(store, "anew", 1) and store, words)
 
 
 def test_what_is_written_while_a_search_embeds_keeps_its_own_vector(open_store, words, monkeypatch):
@@ -212,8 +218,34 @@ def test_what_is_written_while_a_search_embeds_keeps_its_own_vector(open_store, 
         return embedding_texts(texts)
 
     monkeypatch.setattr(words, "embed_documents", written_meanwhile)
-    store._companion.near("two", 1)
-    assert_in_step(store._companion.near("anew", 1) and store, words)
+    near(store, "two", 1)
+    assert_in_step(near(store, "anew", 1) and store, words)
+
+
+@pytest.mark.parametrize("search", ["vector", "hybrid", "text"])
+def test_a_search_looks_for_what_is_missing_once(both, monkeypatch, search):
+    both.add_texts(["a red boat", "a blue sea"], ids=["a", "b"])
+    asked = Query(text="red", not_text="sea") if search == "text" else "red"
+    assert both.search_ranked(asked, 1, search=search)[0][0].id == "a"
+    calls = []
+    for owner, name in ((both._companion, "catch_up"), (both._client, "get_collection")):
+        call = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, _c=call, _n=name, **k: calls.append(_n) or _c(*a, **k))
+    assert both.search_ranked(asked, 1, search=search)[0][0].id == "a"
+    assert calls == ["catch_up", "get_collection"]
+
+
+def test_a_count_of_a_while_ago_costs_no_vector_of_another_store(open_store, words):
+    embedding = CountingEmbeddings(show_progress=False)
+    store = open_store(embedding, text_embedding=words)
+    other = MultimodalChroma(store._collection_name, embedding, text_embedding=words)
+    store.add_texts(["one", "two"], ids=["a", "b"])
+    near(store, "one", 1)
+    other.add_texts(["three"], ids=["c"])
+    embedded = len(words.embedded)
+    assert store._companion.catch_up(2).count == 3
+    assert_in_step(store, words)
+    assert len(words.embedded) == embedded
 
 
 def test_what_another_program_did_is_made_good(tmp_path, words):
@@ -221,7 +253,7 @@ def test_what_another_program_did_is_made_good(tmp_path, words):
     store.add_texts(["one", "two", "three"], ids=[*"abc"])
     other = Chroma("passages", CountingEmbeddings(show_progress=False), str(tmp_path))
     other.delete(["b"])
-    assert {id_ for id_, _ in store._companion.near("one", 9)} == {"a", "c"}
+    assert {id_ for id_, _ in near(store, "one", 9)} == {"a", "c"}
     other.add_texts(["changed", "four"], ids=["a", "d"])
     store.rebuild_index()
     assert_in_step(store, words)
@@ -267,6 +299,6 @@ def test_a_process_killed_between_the_two_collections_leaves_no_wrong_vector(tmp
     assert done.returncode == -signal.SIGKILL
     store = open_at(tmp_path, words)
     assert set(store._companion.vectors([*"abcd"])) == {"a", "c"}
-    assert store._companion.near("two", 1)[0][0] == "b"
+    assert near(store, "two", 1)[0][0] == "b"
     assert_in_step(store, words)
     assert set(store.get()["ids"]) == ({*"abc"} if moment == "before" else {*"abcd"})
