@@ -6,6 +6,8 @@ from base64 import b64decode
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -17,8 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from langchain_mmrag._extras import require
-from langchain_mmrag.embeddings._devices import choose_device
-from langchain_mmrag.embeddings._hub import load_pretrained
+from langchain_mmrag.embeddings._hub import load_with_processor, name_or_parts
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, open_image
 
@@ -91,10 +92,7 @@ class ChatTransformers(BaseChatModel):
     @field_validator("model")
     @classmethod
     def _is_a_name_or_both_parts(cls, model: Any) -> Any:
-        if isinstance(model, str) or (isinstance(model, tuple | list) and len(model) == 2):  # noqa: PLR2004
-            return model
-        msg = f"model is a {type(model).__name__}: give a name, a folder, or (model, processor)"
-        raise ValueError(msg)
+        return name_or_parts(model)
 
     @property
     def _llm_type(self) -> str:
@@ -135,13 +133,8 @@ class ChatTransformers(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - `stream` tells of tokens
         **kwargs: Any,
     ) -> ChatResult:
-        message: AIMessageChunk | None = None
         with closing(self._answer(messages, stop, kwargs)) as chunks:
-            for chunk in chunks:
-                message = chunk if message is None else message + chunk
-        if message is None:  # not reached: the last chunk always comes
-            msg = f"{self._model_name} gave no answer"
-            raise RuntimeError(msg)
+            message = reduce(add, chunks)
         whole = AIMessage(
             message.content,
             response_metadata=message.response_metadata,
@@ -244,25 +237,17 @@ class ChatTransformers(BaseChatModel):
 
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
-            loaded = self._from_name(self.model) if isinstance(self.model, str) else (*self.model,)
+            if isinstance(self.model, str):
+                kind = "AutoModelForImageTextToText"
+                loaded = load_with_processor(self.model, kind, self.device, dtype=self.dtype)
+            else:
+                loaded = (self.model[0], self.model[1])
             if not hasattr(loaded[1], "apply_chat_template"):
                 msg = f"the second part of model is a {type(loaded[1]).__name__}: give the model's processor"
                 raise TypeError(msg)
             loaded[0].eval()
-            self._loaded = (loaded[0], loaded[1])
+            self._loaded = loaded
         return self._loaded
-
-    def _from_name(self, name: str) -> tuple[Any, Any]:
-        transformers = require("transformers", extra="transformers")
-        device = choose_device(self.device)
-
-        def load(local: bool) -> tuple[Any, Any]:
-            model = transformers.AutoModelForImageTextToText.from_pretrained(
-                name, dtype=self.dtype, local_files_only=local
-            )
-            return model.to(device), transformers.AutoProcessor.from_pretrained(name, local_files_only=local)
-
-        return load_pretrained(name, load)
 
 
 class _Run:

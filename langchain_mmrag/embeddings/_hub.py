@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
+from langchain_mmrag._extras import require
+from langchain_mmrag.embeddings._devices import choose_device
 from langchain_mmrag.errors import ModelUnavailableError
 
 Model = TypeVar("Model")
@@ -83,6 +85,41 @@ def load_pretrained(name: str, load: Callable[[bool], Model]) -> Model:
     except Exception as error:
         msg = f"{name} cannot be loaded ({_first_line(error)}): check its name and its kind"
         raise ModelUnavailableError(msg) from error
+
+
+def load_with_processor(name: str, kind: str, device: str | None, **settings: Any) -> tuple[Any, Any]:
+    """A model of transformers on its device, and its processor.
+
+    Args:
+        name: A folder or the name of a repository.
+        kind: The class in transformers that loads it.
+        device: Where to; `None` for the fastest there is.
+        **settings: For that class.
+
+    Raises:
+        MissingDependencyError: If transformers is not installed.
+        ModelUnavailableError: As `load_pretrained`.
+    """
+    transformers = require("transformers", extra="transformers")
+    place = choose_device(device)
+
+    def load(local: bool) -> tuple[Any, Any]:
+        model = getattr(transformers, kind).from_pretrained(name, local_files_only=local, **settings)
+        return model.to(place), transformers.AutoProcessor.from_pretrained(name, local_files_only=local)
+
+    return load_pretrained(name, load)
+
+
+def name_or_parts(model: Any) -> Any:
+    """What names a model of transformers: a name, a folder, or the loaded model with its processor.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if isinstance(model, str) or (isinstance(model, tuple | list) and len(model) == 2):  # noqa: PLR2004
+        return model
+    msg = f"model is a {type(model).__name__}: give a name, a folder, or (model, processor)"
+    raise ValueError(msg)
 
 
 def _first_line(error: Exception) -> str:

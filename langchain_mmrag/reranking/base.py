@@ -17,7 +17,7 @@ from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, open_image
 from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.queries import Query
-from langchain_mmrag.types import CAPTION, OCR_TEXT, THUMBNAIL, image_source
+from langchain_mmrag.types import CAPTION, OCR_TEXT, image_source, thumbnails_of
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,4 @@ def _picture_source(document: Document) -> str | None:
     kind = kind_of(document)
     if kind == "image":
         return image_source(document.metadata)
-    frames = document.metadata.get(THUMBNAIL) if kind == "video" else None
-    if isinstance(frames, Sequence) and not isinstance(frames, str):
-        return str(frames[0]) if frames else None
-    return str(frames) if frames else None
+    return next(iter(thumbnails_of(document.metadata)), None) if kind == "video" else None

@@ -8,11 +8,10 @@ from typing import Any
 
 from langchain_core.documents import Document
 from PIL import Image
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import PrivateAttr, field_validator
 
 from langchain_mmrag._extras import require
-from langchain_mmrag.embeddings._devices import choose_device
-from langchain_mmrag.embeddings._hub import load_pretrained
+from langchain_mmrag.embeddings._hub import load_with_processor, name_or_parts
 from langchain_mmrag.queries import Query
 from langchain_mmrag.reranking.base import ScoringReranker, batched, has_picture, picture_of
 
@@ -38,18 +37,13 @@ class BlipReranker(ScoringReranker):
     device: str | None = None
     """`"cpu"`, `"cuda"`, `"mps"`; the fastest there is by default. A loaded model stays where it is."""
 
-    batch_size: int = Field(default=16, ge=1)
-
     _lock: Any = PrivateAttr(default_factory=Lock)
     _loaded: tuple[Any, Any] | None = PrivateAttr(default=None)
 
     @field_validator("model")
     @classmethod
     def _is_a_name_or_both_parts(cls, model: Any) -> Any:
-        if isinstance(model, str) or (isinstance(model, tuple | list) and len(model) == 2):  # noqa: PLR2004
-            return model
-        msg = f"model is a {type(model).__name__}: give a name, a folder, or (model, processor)"
-        raise ValueError(msg)
+        return name_or_parts(model)
 
     def _scores(self, query: Query, documents: Sequence[Document]) -> list[float | None]:
         scores: list[float | None] = [None] * len(documents)
@@ -87,19 +81,9 @@ class BlipReranker(ScoringReranker):
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
             if isinstance(self.model, str):
-                self._loaded = self._from_name(self.model)
+                kind = "BlipForImageTextRetrieval"
+                self._loaded = load_with_processor(self.model, kind, self.device)
             else:
                 self._loaded = (self.model[0], self.model[1])
             self._loaded[0].eval()
         return self._loaded
-
-    def _from_name(self, name: str) -> tuple[Any, Any]:
-        transformers = require("transformers", extra="transformers")
-        device = choose_device(self.device)
-
-        def load(local: bool) -> tuple[Any, Any]:
-            model = transformers.BlipForImageTextRetrieval.from_pretrained(name, local_files_only=local)
-            processor = transformers.AutoProcessor.from_pretrained(name, local_files_only=local)
-            return model.to(device), processor
-
-        return load_pretrained(name, load)

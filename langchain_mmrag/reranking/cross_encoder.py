@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from langchain_core.documents import Document
 from pydantic import PrivateAttr, field_validator
 
@@ -84,9 +85,8 @@ class CrossEncoderReranker(ScoringReranker):
     def _predict(self, model: Any, pairs: list[tuple[Any, Any]]) -> list[float]:
         if not pairs:
             return []
-        numpy = require("numpy", extra="rerank")
         with self._lock:
-            scores = numpy.asarray(
+            scores = np.asarray(
                 model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False), dtype=float
             )
         if scores.size != len(pairs):
@@ -106,11 +106,9 @@ class CrossEncoderReranker(ScoringReranker):
 
     def _from_name(self, name: str) -> Any:
         library = require("sentence_transformers", extra="rerank")
-
-        def load(local: bool) -> Any:
-            return library.CrossEncoder(name, device=self.device, local_files_only=local)
-
-        return load_pretrained(name, load)
+        return load_pretrained(
+            name, lambda local: library.CrossEncoder(name, device=self.device, local_files_only=local)
+        )
 
 
 def _together(picture: Any, text: str) -> Any:
