@@ -268,3 +268,14 @@ def test_an_answer_comes_apart_into_text_and_citations(answer, cited):
     assert "".join(piece.text for piece in pieces) == answer
     assert [tuple(piece) for piece in pieces if piece.numbers is not None] == cited
     assert {number for _, numbers in cited for number in numbers} == set(check_citations(answer, 3).numbers)
+
+
+def test_whatever_is_written_its_pieces_make_it_up_and_cite_what_the_check_finds():
+    parts = [*"[]()129 ,-`\na", "[1]", "[9]", "[1-3]", "【2】", "and ", "$$", "Sources:\n", "```\n"]
+    generator = random.Random(4)
+    for _ in range(3000):
+        answer = "".join(generator.choices(parts, k=generator.randrange(30)))
+        pieces = pieces_of(answer, DOCUMENTS)
+        assert "".join(piece.text for piece in pieces) == answer
+        cited = {number for piece in pieces for number in piece.numbers or ()}
+        assert cited == set(check_citations(answer, DOCUMENTS).numbers)

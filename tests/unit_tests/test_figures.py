@@ -211,6 +211,13 @@ def test_a_single_document_is_a_map_too(store):
     assert collection_map(store)._repr_png_().startswith(b"\x89PNG")
 
 
+def test_a_modality_of_another_program_counts_as_text():
+    chroma = rows_in("foreign", np.eye(3), [None] * 3)
+    chroma._collection.update(ids=["1"], metadatas=[{"modality": "sculpture"}])
+    assert "texts (3)" in words_of(collection_map(chroma, calibrated=False))
+    chroma.delete_collection()
+
+
 def test_a_picture_that_is_gone_stays_a_dot(store, pictures):
     store.add_images(pictures)
     for path in pictures:
