@@ -87,7 +87,7 @@ class ChatTransformers(BaseChatModel):
     """What may be opened. Local files are never read by their address, whatever it says."""
 
     _lock: Any = PrivateAttr(default_factory=Lock)
-    _loaded: tuple[Any, Any] | None = PrivateAttr(default=None)
+    _loaded: dict[tuple[Any, ...], tuple[Any, Any]] = PrivateAttr(default_factory=dict)
 
     @field_validator("model")
     @classmethod
@@ -236,7 +236,9 @@ class ChatTransformers(BaseChatModel):
         raise ValueError(msg)
 
     def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
+        # Copies of this object, such as one with other callbacks, have the dict in common: they load it once.
+        key = (self.model if isinstance(self.model, str) else id(self.model[0]), self.device, self.dtype)
+        if key not in self._loaded:
             if isinstance(self.model, str):
                 kind = "AutoModelForImageTextToText"
                 loaded = load_with_processor(self.model, kind, self.device, dtype=self.dtype)
@@ -246,8 +248,8 @@ class ChatTransformers(BaseChatModel):
                 msg = f"the second part of model is a {type(loaded[1]).__name__}: give the model's processor"
                 raise TypeError(msg)
             loaded[0].eval()
-            self._loaded = loaded
-        return self._loaded
+            self._loaded[key] = loaded
+        return self._loaded[key]
 
 
 class _Run:

@@ -43,7 +43,7 @@ def asking(colour, text="What is this?"):
 def watched(llm, monkeypatch):
     """What the processor is given: pictures, and the prompt's text."""
     llm.invoke("load")
-    processor = llm._loaded[1]
+    processor = llm._load()[1]
     seen = []
     original = type(processor).__call__
 
@@ -60,6 +60,15 @@ def test_the_answer_depends_on_the_picture(llm):
     assert len(set(answers.values())) == len(tiny_vision_model.COLOURS)
     assert all(answers.values())
     assert {colour: llm.invoke(asking(colour)).text for colour in answers} == answers
+
+
+def test_a_copy_with_other_callbacks_does_not_load_the_model_again(folder):
+    llm = ChatTransformers(model=str(folder), device="cpu", max_new_tokens=2)
+    copies = [llm.model_copy(update={"callbacks": []}) for _ in range(2)]
+    answers = [copy.invoke("hello").text for copy in copies]
+    assert answers[0] == answers[1] == llm.invoke("hello").text
+    assert llm._load()[0] is copies[0]._load()[0] is copies[1]._load()[0]
+    assert llm.model_copy(update={"dtype": "bfloat16"})._load()[0] is not llm._load()[0]
 
 
 def test_the_processor_gets_the_very_pictures_in_their_order(llm, watched):
@@ -111,7 +120,7 @@ def test_web_addresses_are_opened_under_the_media_policy(folder, llm, watched, t
         llm.invoke(message)
     assert "message 1" in str(refused.value.__notes__)
     policy = MediaPolicy(allow_private_addresses=True)
-    loaded = ChatTransformers(model=llm._loaded, media_policy=policy, max_new_tokens=2)
+    loaded = ChatTransformers(model=llm._load(), media_policy=policy, max_new_tokens=2)
     loaded.invoke(message)
     assert watched[-1][0][0].tobytes() == tiny_vision_model.plain("red").tobytes()
 
@@ -234,7 +243,7 @@ def test_stop_sequences_end_the_answer(folder, llm):
     assert cut.text == whole[: whole.index(stop)]
     assert cut.response_metadata["finish_reason"] == "stop"
     assert "".join(chunk.text for chunk in llm.stream(asking("red"), stop=[stop])) == cut.text
-    always = ChatTransformers(model=llm._loaded, max_new_tokens=12, stop=[stop])
+    always = ChatTransformers(model=llm._load(), max_new_tokens=12, stop=[stop])
     assert always.invoke(asking("red")).text == cut.text
     assert workers() == []
 
@@ -248,11 +257,11 @@ def test_a_stop_sequence_across_pieces_is_held_back():
 
 
 def test_settings_of_generation_reach_the_model(llm, monkeypatch):
-    model = llm._loaded[0]
+    model = llm._load()[0]
     given = []
     original = model.generate
     monkeypatch.setattr(model, "generate", lambda **kwargs: given.append(kwargs) or original(**kwargs))
-    loaded = ChatTransformers(model=llm._loaded, max_tokens=3, temperature=0.7, generation={"top_k": 5})
+    loaded = ChatTransformers(model=llm._load(), max_tokens=3, temperature=0.7, generation={"top_k": 5})
     loaded.invoke("hello")
     loaded.invoke("hello", temperature=0, max_tokens=2)
     loaded.bind(top_p=0.5).invoke("hello")
@@ -269,7 +278,7 @@ def test_settings_of_generation_reach_the_model(llm, monkeypatch):
 
 
 def test_an_error_of_the_model_is_raised_and_the_next_call_works(llm, monkeypatch):
-    model = llm._loaded[0]
+    model = llm._load()[0]
     with monkeypatch.context() as patch:
         patch.setattr(
             model, "generate", lambda **kwargs: (_ for _ in ()).throw(RuntimeError("out of memory"))
@@ -307,8 +316,8 @@ def test_models_that_cannot_be_had_say_so(tmp_path, monkeypatch):
 
 def test_a_processor_without_a_chat_template_is_refused(llm, monkeypatch):
     with pytest.raises(TypeError, match="give the model's processor"):
-        ChatTransformers(model=(llm._loaded[0], "processor")).invoke("hello")
-    monkeypatch.setattr(llm._loaded[1], "chat_template", None)
+        ChatTransformers(model=(llm._load()[0], "processor")).invoke("hello")
+    monkeypatch.setattr(llm._load()[1], "chat_template", None)
     with pytest.raises(ValueError, match="has no chat template"):
         llm.invoke("hello")
 
@@ -320,7 +329,7 @@ def test_it_says_what_it_takes(folder, llm):
     assert params["ls_provider"] == "transformers"
     assert params["ls_model_name"] == str(folder)
     assert params["ls_max_tokens"] == 12
-    loaded = ChatTransformers(model=llm._loaded)
+    loaded = ChatTransformers(model=llm._load())
     assert loaded._get_ls_params()["ls_model_name"] == str(folder)
     assert "object at" not in loaded._get_llm_string()
 
