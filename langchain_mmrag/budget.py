@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any, get_args
 
 from langchain_mmrag._chat_models import ModelFamily, family_of, input_limit_of
 
@@ -16,7 +17,8 @@ class PromptBudget:
     """Limits of the evidence in a prompt. What does not fit is left out from the lowest rank up.
 
     Attributes:
-        max_images: So many pictures at most, key frames and the picture of the question among them.
+        max_images: So many pictures at most, key frames and the picture of the question among them; with 0
+            that is not shown either.
         max_tokens: Tokens of text and pictures together, by estimate (`text_tokens`, `image_tokens`);
             `None`: no limit, or what `budget_for` finds in the model's profile.
         max_image_bytes: Bytes of all pictures together, as they are sent (base64).
@@ -24,7 +26,8 @@ class PromptBudget:
         family: Whose rules count a picture's tokens; `None`: those of the model at hand, else a default.
 
     Raises:
-        ValueError: If a limit is negative, or `max_side` is less than 1.
+        ValueError: If a limit is negative, `max_side` is less than 1, or `family` is unknown.
+        TypeError: If a limit is no whole number.
     """
 
     max_images: int = 8
@@ -35,10 +38,19 @@ class PromptBudget:
 
     def __post_init__(self) -> None:
         for name, least in (("max_images", 0), ("max_tokens", 0), ("max_image_bytes", 0), ("max_side", 1)):
-            given = getattr(self, name)
-            if given is not None and given < least:
+            given: Any = getattr(self, name)
+            if given is None and name == "max_tokens":
+                continue
+            if isinstance(given, bool) or not isinstance(given, int):
+                msg = f"{name} of a PromptBudget is {given!r}: give a whole number"
+                raise TypeError(msg)
+            if given < least:
                 msg = f"{name} of a PromptBudget is {given}: use {least} or more"
                 raise ValueError(msg)
+        if self.family not in {None, *get_args(ModelFamily)}:
+            names = ", ".join(get_args(ModelFamily))
+            msg = f"unknown family {self.family!r} of a PromptBudget: use one of {names}"
+            raise ValueError(msg)
 
 
 DEFAULT_BUDGET = PromptBudget()

@@ -33,7 +33,7 @@ from langchain_mmrag._chain.retrieving import RagPattern, check_pattern, retriev
 from langchain_mmrag._chat_models import takes_images
 from langchain_mmrag._tracing import Redacting, discreet
 from langchain_mmrag.budget import PromptBudget, budget_for
-from langchain_mmrag.few_shot import Example, Examples
+from langchain_mmrag.few_shot import Example, Examples, check_examples
 from langchain_mmrag.history import CHAT_HISTORY, rephraser
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import NOTHING_FOUND, SYSTEM_PROMPT, FormatDocuments
@@ -196,6 +196,8 @@ def _places(prompt: ChatPromptTemplate, examples: Examples | None) -> frozenset[
             f' MessagesPlaceholder("{CONTEXT_MESSAGES}") or, for text alone, {{{CONTEXT}}}'
         )
         raise ValueError(msg)
+    if examples is not None:
+        check_examples(examples)
     if examples is not None and EXAMPLES not in places:
         msg = (
             f'the prompt has no place for the examples: add MessagesPlaceholder("{EXAMPLES}", optional=True)'
@@ -226,9 +228,11 @@ def _answered(
     model = discreet(coerce_to_runnable(llm))
     if rules.images:
         model = PicturesNoted(bound=model)
-    filled = RunnableLambda(rules.variables, rules.avariables, name="build_prompt") | prompt
-    written = filled | RunnableLambda(join_human_messages) | model | StrOutputParser()
-    answer = RunnableBranch((itemgetter(CONTEXT), written), RunnableLambda(_say_nothing_found))
+    chosen = RunnableLambda(rules.choose, rules.achoose, name="choose_examples")
+    filled = chosen | RunnableLambda(rules.variables, name="build_prompt") | prompt
+    joined = filled | RunnableLambda(join_human_messages, name="join_messages")
+    nothing = RunnableLambda(_say_nothing_found, name="say_nothing_found")
+    answer = RunnableBranch((itemgetter(CONTEXT), joined | model | StrOutputParser()), nothing)
     checking = RunnableGenerator(check, acheck, name="check_citations")
     return RunnablePassthrough.assign(answer=answer).pipe(checking)
 

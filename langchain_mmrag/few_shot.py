@@ -9,6 +9,7 @@ after Yang et al., 2021 (arXiv:2109.05014).
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike, fsdecode
 from typing import Any, NotRequired, TypeAlias, TypedDict
@@ -18,11 +19,15 @@ from langchain_core.example_selectors import BaseExampleSelector
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables.config import run_in_executor
 
+from langchain_mmrag._prompt.blocks import text_block
 from langchain_mmrag.budget import DEFAULT_BUDGET, PromptBudget
+from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source
 from langchain_mmrag.prompts import image_block
 from langchain_mmrag.queries import Query
 from langchain_mmrag.types import CAPTION, MODALITY, SOURCE, ImageInput, image_source
+
+logger = logging.getLogger(__name__)
 
 QUESTION = "question"
 ANSWER = "answer"
@@ -133,6 +138,7 @@ def example_messages(
 ) -> list[BaseMessage]:
     """Examples as a conversation: picture and question by a human, answer by the model, and so on.
 
+    An example whose picture cannot be opened is left out, with a warning in the log.
     A model without image input is not shown the examples that rest on a picture, unless a `caption` tells it.
     Pictures of examples come on top of the budget's `max_images`, which is for evidence: their number is the
     caller's choice, as are the examples. They are shrunk like all others.
@@ -145,7 +151,7 @@ def example_messages(
 
     Raises:
         ValueError: If an example lacks its question or answer.
-        LoadError: If a picture cannot be opened.
+        TypeError: If an example is no mapping.
     """
     messages: list[BaseMessage] = []
     for example in examples:
@@ -154,8 +160,12 @@ def example_messages(
         if (image := example.get(IMAGE)) is None:
             content: Any = question
         elif images:
-            picture = image_block(image, max_side=budget.max_side, media_policy=media_policy)
-            content = [_text(f"{_LABEL}:"), picture, _text(question)]
+            try:
+                picture = image_block(image, max_side=budget.max_side, media_policy=media_policy)
+            except LoadError as error:  # one lost file must not cost every answer
+                logger.warning("an example is left out of the prompt: %s", error)
+                continue
+            content = [text_block(f"{_LABEL}:"), picture, text_block(question)]
         elif caption := example.get(CAPTION):
             content = f"{_LABEL}, in words: {caption}\n\n{question}"
         else:
@@ -167,11 +177,29 @@ def example_messages(
 _LABEL = "Picture of an example, no evidence"
 
 
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
+def check_examples(examples: Any) -> None:
+    """Refuse what are no examples, before any question is asked.
+
+    Raises:
+        TypeError: If it is neither a list of examples nor a selector.
+        ValueError: If an example lacks its question or answer.
+    """
+    if isinstance(examples, BaseExampleSelector):
+        return
+    if isinstance(examples, str | Mapping) or not isinstance(examples, Sequence):
+        msg = f"examples are a {type(examples).__name__}: {_EXAMPLES_HELP}"
+        raise TypeError(msg)
+    for example in examples:
+        _check(example)
 
 
-def _check(example: Mapping[str, Any]) -> None:
+_EXAMPLES_HELP = 'give a list of {"question": ..., "answer": ...}, or a selector such as SimilarExamples'
+
+
+def _check(example: Any) -> None:
+    if not isinstance(example, Mapping):
+        msg = f"an example is a {type(example).__name__}: {_EXAMPLES_HELP}"
+        raise TypeError(msg)
     for key in (QUESTION, ANSWER):
         if not str(example.get(key) or "").strip():
             msg = (

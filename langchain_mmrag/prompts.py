@@ -17,11 +17,13 @@ from typing import Any, TypeAlias
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 
+from langchain_mmrag._prompt.blocks import text_block, text_if_no_pictures, text_of
 from langchain_mmrag._prompt.evidence import Evidence, caption_of
 from langchain_mmrag._prompt.fitting import Fitting
 from langchain_mmrag._prompt.pictures import open_pictures
-from langchain_mmrag.budget import DEFAULT_BUDGET, PromptBudget
+from langchain_mmrag.budget import DEFAULT_BUDGET, PromptBudget, text_tokens
 from langchain_mmrag.citing import cite, cite_link, kind_of
+from langchain_mmrag.errors import BudgetError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, PromptPicture, prompt_picture
 from langchain_mmrag.queries import Query
 from langchain_mmrag.quotes import (
@@ -124,7 +126,7 @@ def documents_to_text(
 ) -> str:
     """The same evidence as one string, for templates and models that take text only."""
     blocks = documents_to_content_blocks(documents, images=False, budget=budget, passage_chars=passage_chars)
-    return "\n\n".join(block["text"] for block in blocks)
+    return text_of(blocks)
 
 
 def evidence_message(
@@ -144,36 +146,53 @@ def evidence_message(
     Args:
         query: What was asked.
         documents: In rank order, the best first.
-        images: Whether to show pictures, the user's own included.
+        images: Whether to show pictures, the user's own included; a line says where that is not shown.
         budget: What the message may take.
         media_policy: What may be opened.
-        format_documents: Replaces the layout of the evidence. What it gives is sent as it is, with neither
-            heading nor budget; the user's own picture follows it as ever.
+        format_documents: Replaces the layout of the evidence. What it gives is sent as it is, without a
+            heading: nothing of it is shrunk or shortened, and what exceeds the budget is an error. Without
+            `images` only its text is sent. The user's own picture follows it as ever.
 
     Raises:
         LoadError: If the user's own picture cannot be opened.
-        BudgetError: If the labels and the user's own picture alone take more than `budget` allows.
+        BudgetError: If the labels and the user's own picture alone, or what `format_documents` gives,
+            take more than `budget` allows.
         TypeError: If `format_documents` gives neither a text nor content blocks.
     """
     question = None
-    if query.image is not None and images:
+    if query.image is not None and images and budget.max_images:
         question = prompt_picture(query.image, media_policy, max_side=budget.max_side)
-    after: list[dict[str, Any]] = []
-    if query.not_text is not None:
-        after.append(_text_block(f"The user asked to leave out: {query.not_text}"))
     if format_documents is not None:
-        blocks = _own_layout(format_documents(documents))
+        blocks = _own_layout(format_documents(documents), images=images, budget=budget, question=question)
     else:
-        framing = "\n".join([_HEADING, _QUESTION_PICTURE, *(block["text"] for block in after)])
+        framing = "\n".join([_HEADING, *(block["text"] for block in _asides(query, None))])
         evidence = _evidence_of(documents, PASSAGE_CHARS)
         open_pictures(evidence, images=images, budget=budget, media_policy=media_policy, question=question)
         fitting = Fitting(evidence, budget, question=question, framing=framing)
         fitting.fit()
         question = fitting.question
-        blocks = [_text_block(_HEADING), *_blocks(fitting)]
-    if query.image is not None:
-        after += _question_blocks(question)
-    return HumanMessage(content=text_if_no_pictures([*blocks, *after]))
+        blocks = [text_block(_HEADING), *_blocks(fitting)]
+    return HumanMessage(content=text_if_no_pictures([*blocks, *_asides(query, question)]))
+
+
+def evidence_text(
+    query: Query,
+    documents: Sequence[Document],
+    *,
+    budget: PromptBudget = DEFAULT_BUDGET,
+    format_documents: FormatDocuments | None = None,
+) -> str:
+    """`evidence_message` for a template: text alone, without the heading.
+
+    Raises:
+        BudgetError: If the labels alone, or what `format_documents` gives, take more than `budget` allows.
+        TypeError: If `format_documents` gives neither a text nor content blocks.
+    """
+    if format_documents is not None:
+        blocks = _own_layout(format_documents(documents), images=False, budget=budget, question=None)
+    else:
+        blocks = [text_block(documents_to_text(documents, budget=budget))]
+    return text_of([*blocks, *_asides(query, None)])
 
 
 def question_picture_blocks(
@@ -200,13 +219,6 @@ def image_block(
         LoadError: If the picture cannot be opened under `media_policy`.
     """
     return _image_block(prompt_picture(source, media_policy, max_side=max_side))
-
-
-def text_if_no_pictures(blocks: Sequence[dict[str, Any]]) -> str | list[str | dict[str, Any]]:
-    """A plain string where text is all there is: models without image input often take no lists."""
-    if all(block.get("type") == "text" for block in blocks):
-        return "\n\n".join(block["text"] for block in blocks)
-    return [*blocks]
 
 
 def quote_evidence(question: str, documents: Sequence[Document]) -> str:
@@ -258,34 +270,58 @@ def _evidence_of(documents: Sequence[Document], passage_chars: int) -> list[Evid
 def _blocks(fitting: Fitting) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     for part in fitting.evidence:
-        blocks.append(_text_block(part.text))
+        blocks.append(text_block(part.text))
         blocks += [_image_block(fitting.picture(picture)) for picture in part.pictures]
-    return [*blocks, _text_block(fitting.summary)] if fitting.summary else blocks
+    return [*blocks, text_block(fitting.summary)] if fitting.summary else blocks
 
 
-def _own_layout(given: object) -> list[dict[str, Any]]:
+def _asides(query: Query, picture: PromptPicture | None) -> list[dict[str, Any]]:
+    """What belongs to the question beside its words."""
+    told = [] if query.not_text is None else [text_block(f"The user asked to leave out: {query.not_text}")]
+    return told if query.image is None else [*told, *_question_blocks(picture)]
+
+
+def _own_layout(
+    given: object, *, images: bool, budget: PromptBudget, question: PromptPicture | None
+) -> list[dict[str, Any]]:
+    """What a layout of the caller's own gave, held to the budget; without its pictures if none are shown."""
     if isinstance(given, str):
-        return [_text_block(given)]
-    if isinstance(given, list) and all(isinstance(block, dict) and "type" in block for block in given):
-        return given
-    msg = f"format_documents gave a {type(given).__name__}: return a str, or a list of content blocks"
-    raise TypeError(msg)
+        blocks = [text_block(given)]
+    elif isinstance(given, list) and all(isinstance(block, dict) and "type" in block for block in given):
+        blocks = given
+    else:
+        msg = f"format_documents gave a {type(given).__name__}: return a str, or a list of content blocks"
+        raise TypeError(msg)
+    pictures = [block for block in blocks if block["type"] != "text"]
+    if pictures and not images:
+        left_out = f"Pictures left out of the evidence: {len(pictures)}. This prompt holds none."
+        return [*(block for block in blocks if block["type"] == "text"), text_block(left_out)]
+    data = [str(block.get("base64") or "") for block in pictures]
+    taken = {
+        "max_images": len(pictures) + (question is not None),
+        "max_tokens": text_tokens(text_of(blocks)),
+        "max_image_bytes": sum(map(len, data)) + (question.sent_bytes if question else 0),
+    }
+    for name, size in taken.items():
+        most = getattr(budget, name)
+        if most is not None and size > most:
+            msg = f"{name} of the PromptBudget is {most}, what format_documents gave takes {size}: {_REMEDY}"
+            raise BudgetError(msg)
+    return blocks
+
+
+_REMEDY = "let it give less, raise the limit, or retrieve fewer documents"
 
 
 def _question_blocks(picture: PromptPicture | None) -> list[dict[str, Any]]:
     if picture is None:
-        reason = "not shown: this model is given captions instead of pictures"
-        return [_text_block(f"{_QUESTION_PICTURE} ({reason})")]
-    return [_text_block(f"{_QUESTION_PICTURE}:"), _image_block(picture)]
+        return [text_block(f"{_QUESTION_PICTURE} (not shown: this prompt holds no pictures)")]
+    return [text_block(f"{_QUESTION_PICTURE}:"), _image_block(picture)]
 
 
 def _image_block(picture: PromptPicture) -> dict[str, Any]:
     data = b64encode(picture.data).decode("ascii")
     return {"type": "image", "base64": data, "mime_type": picture.mime_type}
-
-
-def _text_block(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
 
 
 def _quotable(document: Document) -> str:

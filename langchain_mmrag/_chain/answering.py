@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from langchain_core.documents import Document
 from langchain_core.example_selectors import BaseExampleSelector
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables.config import run_in_executor
 
 from langchain_mmrag._chain.question import CONTEXT, INPUT, question_of, searched_of
+from langchain_mmrag._prompt.blocks import blocks_of, text_if_no_pictures
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.few_shot import Examples, example_messages, selection_input
 from langchain_mmrag.history import CHAT_HISTORY, STANDALONE_QUESTION, history_of, text_alone
 from langchain_mmrag.media import MediaPolicy
-from langchain_mmrag.prompts import FormatDocuments, documents_to_text, evidence_message, text_if_no_pictures
+from langchain_mmrag.prompts import FormatDocuments, evidence_message, evidence_text
+from langchain_mmrag.queries import Query
+from langchain_mmrag.retrievers import media_policy_of
 
 CONTEXT_MESSAGES: Final = "context_messages"
 EXAMPLES: Final = "examples"
@@ -46,26 +47,7 @@ class PromptRules:
     examples: Examples
 
     def variables(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """What a prompt is filled with."""
-        return self._variables(state, self._chosen(state))
-
-    async def avariables(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """`variables`, opening pictures in a worker thread."""
-        chosen: Sequence[Any] = ()
-        if not isinstance(self.examples, BaseExampleSelector):
-            chosen = self.examples
-        elif EXAMPLES in self.wanted:
-            chosen = await self.examples.aselect_examples(selection_input(searched_of(state)))
-        return await run_in_executor(None, self._variables, state, chosen)
-
-    def _chosen(self, state: Mapping[str, Any]) -> Sequence[Any]:
-        if not isinstance(self.examples, BaseExampleSelector):
-            return self.examples
-        if EXAMPLES not in self.wanted:
-            return ()
-        return self.examples.select_examples(selection_input(searched_of(state)))
-
-    def _variables(self, state: Mapping[str, Any], examples: Sequence[Any]) -> dict[str, Any]:
+        """What a prompt is filled with; opens pictures."""
         query, documents = question_of(state), state[CONTEXT]
         variables = {
             **state,
@@ -74,27 +56,36 @@ class PromptRules:
         }
         history = history_of(state)
         variables[CHAT_HISTORY] = history if self.images else text_alone(history)
+        layout: dict[str, Any] = {"budget": self.budget, "format_documents": self.format_documents}
         if CONTEXT in self.wanted:
-            variables[CONTEXT] = self._as_text(documents)
-        shown: dict[str, Any] = {
-            "images": self.images,
-            "budget": self.budget,
-            "media_policy": self.media_policy(),
-        }
+            # the picture of the question is told of once: beside the pictures of the evidence, if wanted
+            asked = query if CONTEXT_MESSAGES not in self.wanted else Query(text=query.text or _PICTURE_ALONE)
+            variables[CONTEXT] = evidence_text(asked, documents, **layout)
+        policy = self.media_policy()
         if EXAMPLES in self.wanted:
-            variables[EXAMPLES] = example_messages(examples, **shown)
+            own = media_policy_of(self.examples) if hasattr(self.examples, "store") else policy
+            variables[EXAMPLES] = example_messages(
+                state[EXAMPLES], images=self.images, budget=self.budget, media_policy=own
+            )
         if CONTEXT_MESSAGES in self.wanted:  # opening pictures is dear: only for a prompt that shows them
             variables[CONTEXT_MESSAGES] = [
-                evidence_message(query, documents, format_documents=self.format_documents, **shown)
+                evidence_message(query, documents, images=self.images, media_policy=policy, **layout)
             ]
         return variables
 
-    def _as_text(self, documents: Sequence[Document]) -> str:
-        if self.format_documents is None:
-            return documents_to_text(documents, budget=self.budget)
-        given = self.format_documents(documents)
-        blocks = [{"type": "text", "text": given}] if isinstance(given, str) else given
-        return "\n\n".join(block["text"] for block in blocks if block.get("type") == "text")
+    def choose(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Add the examples for this question."""
+        if isinstance(self.examples, BaseExampleSelector):
+            chosen = self.examples.select_examples(selection_input(searched_of(state)))
+            return {**state, EXAMPLES: chosen}
+        return {**state, EXAMPLES: self.examples}
+
+    async def achoose(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """`choose` without blocking the event loop."""
+        if isinstance(self.examples, BaseExampleSelector):
+            chosen = await self.examples.aselect_examples(selection_input(searched_of(state)))
+            return {**state, EXAMPLES: chosen}
+        return {**state, EXAMPLES: self.examples}
 
 
 def join_human_messages(prompt: PromptValue) -> list[BaseMessage]:
@@ -102,13 +93,8 @@ def join_human_messages(prompt: PromptValue) -> list[BaseMessage]:
     joined: list[BaseMessage] = []
     for message in prompt.to_messages():
         if joined and isinstance(message, HumanMessage) and isinstance(joined[-1], HumanMessage):
-            content = text_if_no_pictures([*_blocks(joined[-1]), *_blocks(message)])
+            content = text_if_no_pictures([*blocks_of(joined[-1]), *blocks_of(message)])
             joined[-1] = joined[-1].model_copy(update={"content": content})
         else:
             joined.append(message)
     return joined
-
-
-def _blocks(message: BaseMessage) -> list[dict[str, Any]]:
-    parts = [message.content] if isinstance(message.content, str) else message.content
-    return [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]

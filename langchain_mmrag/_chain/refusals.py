@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
+
+from langchain_mmrag._prompt.blocks import blocks_of
 
 _NOTE: Final = (
     "There were pictures in the prompt. If it is these that the model refuses, give it text alone:"
@@ -111,8 +113,8 @@ def _may_be_about_pictures(error: Exception) -> bool:
 def _has_pictures(messages: Any) -> bool:
     parts = messages if isinstance(messages, list) else []
     return any(
-        isinstance(block, Mapping) and block.get("type") in {"image", "image_url"}
+        block.get("type") in {"image", "image_url"}
         for message in parts
-        if isinstance(message, BaseMessage) and isinstance(message.content, list)
-        for block in message.content
+        if isinstance(message, BaseMessage)
+        for block in blocks_of(message)
     )

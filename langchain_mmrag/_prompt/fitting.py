@@ -123,9 +123,11 @@ class Fitting:
                 if self._fits():
                     return
         if self._excess_tokens() > 0:
-            name, given, least = "max_tokens", self._budget.max_tokens, self._tokens()
+            name, least = "max_tokens", self._tokens()
+            given = f"{self._budget.max_tokens} (where none is given, three quarters of what the model reads)"
         else:
-            name, given, least = "max_image_bytes", self._budget.max_image_bytes, self._bytes()
+            name, least = "max_image_bytes", self._bytes()
+            given = str(self._budget.max_image_bytes)
         parts = [f"the labels of {len(self.evidence)} documents"] if self.evidence else []
         parts += ["the picture of the question"] if whole is not None else []
         msg = (

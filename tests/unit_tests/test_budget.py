@@ -94,3 +94,12 @@ def test_a_model_that_says_nothing_leaves_the_budget_open():
 def test_limits_below_the_least_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} of a PromptBudget is {value}"):
         PromptBudget(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [({"family": "nope"}, ValueError), ({"max_images": "8"}, TypeError), ({"max_images": None}, TypeError)],
+)
+def test_limits_of_another_kind_are_refused(limits, error):
+    with pytest.raises(error, match="of a PromptBudget"):
+        PromptBudget(**limits)

@@ -248,6 +248,17 @@ def test_a_prompt_may_take_the_evidence_as_text(shelf):
     assert message.content.endswith(f"for {QUESTION}")
 
 
+def test_a_prompt_of_text_tells_of_the_picture_of_the_question(shelf, tmp_path):
+    mine = str(picture_file(tmp_path / "mine.png", "blue"))
+    llm = model("yes")
+    prompt = ChatPromptTemplate.from_template("Use {context} for {input}")
+    create_rag_chain(shelf, llm, prompt=prompt).invoke({"input": "this?", "image": mine, "not_text": "fog"})
+    assert llm.calls[0][0].content.endswith(
+        "\n\nThe user asked to leave out: fog\n\nPicture supplied by the user, part of the question"
+        " (not shown: this prompt holds no pictures) for this?"
+    )
+
+
 def test_a_prompt_without_a_place_for_evidence_is_refused(shelf):
     with pytest.raises(ValueError, match=r"no place for the evidence, only \['input'\].*context_messages"):
         create_rag_chain(shelf, model("yes"), prompt=ChatPromptTemplate.from_template("{input}"))

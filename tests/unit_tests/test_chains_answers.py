@@ -127,9 +127,9 @@ def test_the_layout_of_the_evidence_may_be_ones_own(shelf):
 
     create_rag_chain(shelf, llm, format_documents=listed).invoke(QUESTION)
     assert llm.calls[0][-1].content == f"(1) notes.md\n(2) lighthouse.png\n\nQuestion: {QUESTION}"
-    prompt = ChatPromptTemplate.from_template("{context}!")
+    prompt = ChatPromptTemplate.from_template("{context}! {input}")
     create_rag_chain(shelf, llm, prompt=prompt, format_documents=listed).invoke(QUESTION)
-    assert llm.calls[1][0].content == "(1) notes.md\n(2) lighthouse.png!"
+    assert llm.calls[1][0].content == f"(1) notes.md\n(2) lighthouse.png! {QUESTION}"
 
 
 def test_a_text_prompt_takes_the_text_of_a_layout_of_blocks(shelf):
@@ -139,9 +139,15 @@ def test_a_text_prompt_takes_the_text_of_a_layout_of_blocks(shelf):
         {"type": "image", "base64": "QUJD"},
         {"type": "text", "text": "two"},
     ]
-    prompt = ChatPromptTemplate.from_template("{context}")
+    prompt = ChatPromptTemplate.from_template("{context}\n\n{input}")
     create_rag_chain(shelf, llm, prompt=prompt, format_documents=lambda _: blocks).invoke(QUESTION)
-    assert llm.calls[0][0].content == "one\n\ntwo"
+    assert llm.calls[0][0].content == (
+        f"one\n\ntwo\n\nPictures left out of the evidence: 1. This prompt holds none.\n\n{QUESTION}"
+    )
+    create_rag_chain(
+        shelf, text_only := model("yes"), images=False, format_documents=lambda _: blocks
+    ).invoke(QUESTION)
+    assert text_only.calls[0][-1].content.startswith("one\n\ntwo\n\nPictures left out")
 
 
 # --- models that fail ------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from PIL import Image
 
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.chains import create_rag_chain
-from langchain_mmrag.errors import LoadError
 from langchain_mmrag.few_shot import SimilarExamples, example_messages
+from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.unit_tests.answering import (
     ShelfRetriever,
@@ -81,10 +81,35 @@ def test_an_example_without_question_or_answer_is_refused(shelf, part):
         create_rag_chain(shelf, model("x"), examples=[example]).invoke(QUESTION)
 
 
-def test_an_example_whose_picture_is_gone_is_an_error(shelf, shown, tmp_path):
+def test_an_example_whose_picture_is_gone_is_left_out_with_a_warning(shelf, shown, tmp_path, caplog):
     (tmp_path / "example.png").unlink()
-    with pytest.raises(LoadError, match=r"example\.png"):
-        create_rag_chain(shelf, model("x"), examples=[shown]).invoke(QUESTION)
+    llm = model("x")
+    create_rag_chain(shelf, llm, examples=[shown, TEXT_EXAMPLE]).invoke(QUESTION)
+    assert [message.content for message in llm.calls[0][1:-1]] == ["Question: How many doors?", "Two [1]."]
+    assert "an example is left out of the prompt" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("examples", "error"),
+    [
+        ([("q", "a")], TypeError),
+        ({"question": "q", "answer": "a"}, TypeError),
+        ("text", TypeError),
+        ([{"question": "q"}], ValueError),
+    ],
+)
+def test_what_are_no_examples_is_refused_before_any_question(shelf, examples, error):
+    with pytest.raises(error, match="example"):
+        create_rag_chain(shelf, model("x"), examples=examples)
+
+
+def test_pictures_of_chosen_examples_are_opened_by_the_policy_of_their_own_store(similar, shelf, tmp_path):
+    llm = model("x")
+    chain = create_rag_chain(shelf, llm, examples=similar, media_policy=MediaPolicy(roots=(tmp_path / "no",)))
+    chain.invoke("What is red?")
+    assert len(
+        pictures(block for message in llm.calls[0] for block in message.content if isinstance(block, dict))
+    )
 
 
 def test_a_prompt_without_a_place_for_examples_is_refused(shelf):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from langchain_mmrag.budget import PromptBudget, image_tokens, text_tokens
 from langchain_mmrag.chains import create_rag_chain
+from langchain_mmrag.errors import BudgetError
 from langchain_mmrag.prompts import documents_to_content_blocks, documents_to_text, evidence_message
 from langchain_mmrag.queries import Query
 from langchain_mmrag.quotes import shortened
@@ -161,7 +162,7 @@ def test_labels_alone_are_what_is_left_of_a_tiny_budget(photos):
 
 def test_a_context_that_does_not_fit_at_all_is_an_error_that_names_the_limit_and_the_least(photos):
     with pytest.raises(
-        ValueError, match=r"max_tokens of the PromptBudget is 20, and the labels of 4"
+        ValueError, match=r"max_tokens of the PromptBudget is 20 \(where none .*, and the labels of 4"
     ) as caught:
         documents_to_content_blocks(photos, budget=PromptBudget(max_tokens=20))
     least = int(re.search(r"alone take (\d+)", str(caught.value))[1])
@@ -321,6 +322,29 @@ def test_after_a_layout_of_ones_own_the_users_picture_is_still_set_apart(photos)
         "Picture supplied by the user, part of the question:",
     ]
     assert decoded(message.content[-1]).size == (30, 10)
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        ({"max_images": 1}, "max_images"),
+        ({"max_tokens": 5}, "max_tokens"),
+        ({"max_image_bytes": 9}, "max_image_bytes"),
+    ],
+)
+def test_a_layout_of_ones_own_is_held_to_the_budget(photos, limits, name):
+    def layout(_):
+        return [{"type": "text", "text": "word " * 20}, *[{"type": "image", "base64": "QUJD" * 2}] * 2]
+
+    assert len(evidence_message(Query(text="Where?"), photos, format_documents=layout).content) == 3
+    with pytest.raises(BudgetError, match=f"{name} of the PromptBudget is .* format_documents gave takes"):
+        evidence_message(Query(text="Where?"), photos, format_documents=layout, budget=PromptBudget(**limits))
+
+
+def test_a_budget_of_no_pictures_holds_for_the_users_own_too(photos):
+    query = Query(image=Image.new("RGB", (30, 10), "blue"))
+    content = evidence_message(query, photos, budget=PromptBudget(max_images=0)).content
+    assert "Picture supplied by the user, part of the question (not shown: this prompt holds no" in content
 
 
 @pytest.mark.parametrize("given", [None, 5, ["text"], [{"text": "no type"}], Document(page_content="x")])
