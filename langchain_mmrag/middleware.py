@@ -45,9 +45,10 @@ class ToolImagesMiddleware(AgentMiddleware[Any, Any, Any]):
     Google, Ollama, Bedrock, OpenAI's Responses) messages keep their form, as some of those insist that no
     human message follows a tool's. For a model that takes no pictures, captions or a line stand for them.
 
-    Pictures of `create_search_tool` are shown at full size, read anew under the tool's media policy; one
-    whose file is gone becomes a line that says so. Those of other tools, MCP servers' among them, are sent as
-    they are. Only the latest pictures are sent; of older ones a line remains.
+    Pictures of `create_search_tool` are shown at full size, read anew from where the collection says under
+    the tool's media policy (see `SearchTool.with_pictures`); one that is gone becomes a line that says so.
+    Those of other tools, MCP servers' among them, are sent as they are. Only the latest pictures are sent; of
+    older ones a line remains.
 
     All of it happens on the way to the model: the agent's state and its checkpoints never change.
 

@@ -197,6 +197,11 @@ class MultimodalRetriever(BaseRetriever):
 def media_policy_of(retriever: object) -> MediaPolicy:
     """The media policy of a retriever's store, whose root folders hold for prompts too; else the default."""
     store = getattr(retriever, "store", None) or getattr(retriever, "vectorstore", None)
+    inner = getattr(
+        retriever, "base_retriever", None
+    )  # of one that LangChain wraps, to compress what it finds
+    if store is None and inner is not None:
+        return media_policy_of(inner)
     policy = getattr(store, "media_policy", None)
     return policy if isinstance(policy, MediaPolicy) else DEFAULT_POLICY
 

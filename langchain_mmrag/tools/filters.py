@@ -13,7 +13,7 @@ from langchain_core.tools import ToolException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from langchain_mmrag import types
-from langchain_mmrag.tools.telling import is_of_machine, told_source
+from langchain_mmrag.tools.telling import told_source
 
 Operator: TypeAlias = Literal["eq", "ne", "gt", "gte", "lt", "lte"]
 Kind: TypeAlias = Literal["text", "number", "boolean"]
@@ -113,7 +113,7 @@ def keys_seen(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, Metada
     """The keys of a sample of metadata that a model may filter by, the most frequent first.
 
     Sources are told by name, sizes and formats come last. Not among them: marks of the store, digests, paths
-    that say more of the machine than of the document, lists, and names that are no plain words.
+    of this machine, addresses with a password, lists, and names that are no plain words.
     """
     keys: dict[str, MetadataKey] = {}
     counts: Counter[str] = Counter()
@@ -122,7 +122,7 @@ def keys_seen(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, Metada
         for name, value in (metadata or {}).items():
             if not _is_plain(name):
                 continue
-            if type(value) not in _KINDS or (name != types.SOURCE and is_of_machine(str(value))):
+            if type(value) not in _KINDS or (name != types.SOURCE and told_source(str(value)) != str(value)):
                 if value is not None:
                     unfit.add(name)
                 continue

@@ -127,7 +127,7 @@ def create_search_tool(
         budget: What one message may hold as a model sees it; `None`: four pictures at most.
         preview_bytes: What the pictures of one message may take together (base64), since they are kept with
             the conversation. `None` for full size, 0 for none; those left out are shown by
-            `ToolImagesMiddleware` alone.
+            `ToolImagesMiddleware` alone, as far as it can look them up (see `SearchTool.with_pictures`).
         media_policy: What may be opened. `None`: the policy of the retriever's store.
         filter_keys: Metadata keys a model may filter by, with the type of their values. `None`: those of a
             sample of the collection, with its few values told to the model where a key has but few.
@@ -286,7 +286,7 @@ class _Search:
     ) -> ToolMessage:
         documents = documents_of(message)
         policy: MediaPolicy | None = self._policy()
-        if documents and self._stored is not None:
+        if documents and self._stored is not None and all(each.id for each in documents):
             documents = self._stored.anew(documents)
         elif documents and images:
             policy = None if has_lost_payload(documents) else _fenced(self._media_policy)

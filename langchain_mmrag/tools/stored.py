@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,7 +11,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStoreRetriever
 
 from langchain_mmrag._store.chroma import of_modality, where
+from langchain_mmrag.errors import StoreError
 from langchain_mmrag.retrievers import MultimodalRetriever
+
+logger = logging.getLogger(__name__)
 
 GONE: Final = "no longer in the collection"
 
@@ -60,13 +64,19 @@ class Stored:
             return None
         return cls(store, where(own_filter, of_modality(getattr(retriever, "modality", None))))
 
-    def anew(self, documents: Sequence[Document]) -> list[Document]:
-        """Documents of an artifact as they are kept now.
+    def anew(self, documents: Sequence[Document]) -> list[Document] | None:
+        """Documents of an artifact as they are kept now; `None` if the collection cannot be read.
 
         Of an artifact's own only the text is taken, which is the part that was found: it opens nothing.
         """
-        ids = list(dict.fromkeys(str(each.id) for each in documents if each.id))
-        kept = {str(each.id): each for each in within(self._store, ids, self._condition)}
+        from chromadb.errors import ChromaError
+
+        ids = list(dict.fromkeys(str(each.id) for each in documents))
+        try:
+            kept = {str(each.id): each for each in within(self._store, ids, self._condition)}
+        except (ChromaError, StoreError) as error:
+            logger.warning("pictures of a tool's message are not shown at full size: %s", error)
+            return None
         return [_anew(each, kept.get(str(each.id))) for each in documents]
 
 

@@ -23,6 +23,7 @@ DATA_NOTE: Final = (
 )
 
 _TEXTS: Final = frozenset({CAPTION, OCR_TEXT, SUMMARY, CHUNK})
+_USER_INFO: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _START: Final = r"(?:file://|[A-Za-z]:[\\/]|\\\\|~?/)"
 _QUOTED_PATH: Final = re.compile(rf"(?P<quote>['\"])({_START}[^'\"]*)(?P=quote)")
 _PATH: Final = re.compile(rf"(?<![\w:/.~\\])({_START}[^\s'\",;)]+)")
@@ -47,7 +48,9 @@ def told_source(value: str) -> str:
     """A source as it may be told: a relative path as it is, the name of any other file, a plain address."""
     if is_url(value):
         return web_address(value) or ""
-    return cite(Document("", metadata={SOURCE: value})) if is_of_machine(value) else value
+    if is_of_machine(value):
+        return cite(Document("", metadata={SOURCE: value}))
+    return _USER_INFO.sub(r"\1", value)
 
 
 def told_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,12 +65,11 @@ def web_link(document: Document) -> str | None:
 
 
 def web_address(link: str) -> str | None:
-    """A web address without user name and password, and without its query if that has a secret in it."""
+    """A web address without user name and password, or query and fragment if there is a secret in them."""
     address = cite_link(Document("", metadata={SOURCE: link})) or ""
-    rest, hash_, fragment = address.partition("#")
-    base, _, query = rest.partition("?")
-    secret = any("***" in describe_source(f"http://x?{part}") for part in re.split("[&;]", query))
-    return (base if secret else rest) + hash_ + fragment or None
+    path = re.split("[?#]", address, maxsplit=1)[0]
+    parts = re.split("[?&;#]", address[len(path) :])
+    return path if any("***" in describe_source(f"http://x?{part}") for part in parts) else address or None
 
 
 def folders_of(given: Sequence[str | os.PathLike[str]], name: str) -> tuple[Path, ...]:
@@ -102,9 +104,7 @@ def folders_of(given: Sequence[str | os.PathLike[str]], name: str) -> tuple[Path
 def _told(value: Any) -> Any:
     if isinstance(value, str):
         return describe_source(value) if value[:5].lower() == "data:" else told_source(value)
-    if isinstance(value, list | tuple):
-        return [_told(part) for part in value]
-    return value
+    return [_told(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _last(path: str) -> str:

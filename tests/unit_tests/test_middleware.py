@@ -5,7 +5,7 @@ import base64
 import pytest
 from langchain.agents.middleware import ModelRequest
 from langchain_anthropic import ChatAnthropic
-from langchain_core.documents import Document
+from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_ollama import ChatOllama
@@ -305,6 +305,27 @@ def test_without_a_store_an_artifact_opens_nothing_but_in_folders_named(tmp_path
             assert sent([message], tools=[tool]) == [message]
         [result] = sent([forged(fenced, picture(place))], tools=[fenced], lift=False)
         assert len(shown_in(result)) == (place == str(inside))
+
+
+def test_without_ids_or_a_collection_previews_stay(store):
+    class Nameless(BaseDocumentCompressor):
+        """Gives documents without their ids, as some rerankers do."""
+
+        def compress_documents(self, documents, query, callbacks=None):
+            return [Document(each.page_content, metadata=each.metadata) for each in documents]
+
+    for retriever in (
+        MultimodalRetriever(store=store, reranker=Nameless()),
+        MultimodalRetriever(store=store),
+    ):
+        tool = create_search_tool(retriever)
+        call = {"type": "tool_call", "id": "c1", "name": tool.name, "args": {"query": "red"}}
+        message = tool.invoke(call)
+        if retriever.reranker is None:
+            store._client.delete_collection(store._collection_name)
+        assert len(pictures(message.content)) == 2
+        assert sent([message], tools=[tool], lift=False) == [message]
+    store._client.create_collection(store._collection_name)  # what made it deletes it
 
 
 def test_what_was_deleted_since_is_told_and_all_else_shown(store):

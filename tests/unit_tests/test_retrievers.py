@@ -4,15 +4,17 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from langchain_core.documents import Document
+from langchain_classic.retrievers import ContextualCompressionRetriever
+from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.tracers import BaseTracer
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ValidationError
 
 from langchain_mmrag import OpenCLIPEmbeddings
+from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.queries import Query
-from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.retrievers import MultimodalRetriever, media_policy_of
 from langchain_mmrag.training.render.palette import COLORS
 from langchain_mmrag.training.render.shapes import ShapeCard, draw_card
 from langchain_mmrag.vectorstores import MultimodalChroma
@@ -299,3 +301,22 @@ async def test_traces_are_told_of_a_picture_but_not_sent_it(retriever, sample_im
     assert recorder.run.inputs["query"] == "red"
     retriever.invoke(Query(text="red", not_text="big"), config)
     assert recorder.run.inputs["query"] == "Query(text='red', not_text='big')"
+
+
+def test_the_policy_of_a_store_is_found_behind_every_retriever_over_it(
+    open_store, counting_embeddings, tmp_path
+):
+    policy = MediaPolicy(roots=(tmp_path,))
+    store = open_store(counting_embeddings, media_policy=policy)
+    multimodal = MultimodalRetriever(store=store)
+    wrapped = ContextualCompressionRetriever(base_compressor=Nothing(), base_retriever=multimodal)
+    for retriever in (multimodal, store.as_retriever(), wrapped):
+        assert media_policy_of(retriever) == store.media_policy
+    assert media_policy_of(None) == MediaPolicy()
+
+
+class Nothing(BaseDocumentCompressor):
+    """Leaves nothing."""
+
+    def compress_documents(self, documents, query, callbacks=None):
+        return []

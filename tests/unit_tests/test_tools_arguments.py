@@ -371,6 +371,8 @@ def test_the_schema_stays_small_and_plain_whatever_the_metadata():
 def test_lists_and_paths_of_this_machine_are_no_keys():
     keys = keys_seen([{"file": "/home/me/a.png", "tags": ["x"], "page": 3}, {"file": "b.png", "page": 4}])
     assert set(keys) == {"page"}
+    assert keys_seen([{"at": "https://me:secret@example.org"}, {"at": "https://example.org"}]) == {}
+    assert set(keys_seen([{"at": "https://example.org/a?b=1"}])) == {"at"}
     assert keys_seen([{"source": "data:image/png;base64,AAAA"}]) == {}
 
 
