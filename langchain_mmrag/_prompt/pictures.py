@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from langchain_mmrag._prompt.evidence import Evidence
 from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.citing import seconds_of
-from langchain_mmrag.errors import (
-    CorruptMediaError,
-    LoadError,
-    MissingDependencyError,
-    UnsafeSourceError,
-    UnsupportedFormatError,
-)
-from langchain_mmrag.media import MediaPolicy, PromptPicture, is_url, prompt_picture
+from langchain_mmrag.errors import LoadError, MissingDependencyError
+from langchain_mmrag.media import MediaPolicy, PromptPicture, is_url, prompt_picture, reason_of
 from langchain_mmrag.media.frames import key_frames
-from langchain_mmrag.types import END_S, START_S, THUMBNAIL, ImageInput, image_source
+from langchain_mmrag.types import END_S, START_S, ImageInput, image_source, thumbnails_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +71,7 @@ class _Opener:
 
     def open_video(self, part: Evidence) -> None:
         metadata = part.document.metadata
-        thumbnails = _thumbnails(metadata)
+        thumbnails = thumbnails_of(metadata)[:FRAMES_PER_VIDEO]
         if not self._room:
             self._leave_out(part)
             return
@@ -99,7 +93,7 @@ class _Opener:
                 picture = prompt_picture(source, self._policy, max_side=self._max_side)
             except LoadError as error:
                 logger.warning("picture [%d] is left out of the prompt: %s", part.number, error)
-                why_not = why_not or _reason(error)
+                why_not = why_not or reason_of(error)
                 continue
             digest, place = _digest(picture), f"[{part.number}]"
             known = self._shown.setdefault(digest, place)
@@ -129,7 +123,7 @@ class _Opener:
             return [], "the package that takes pictures out of films is not installed"
         except LoadError as error:
             logger.warning("key frames of [%d] are left out of the prompt: %s", part.number, error)
-            return [], _reason(error)
+            return [], reason_of(error)
 
     def _leave_out(self, part: Evidence) -> None:
         part.pictures_cut = True
@@ -141,23 +135,5 @@ class _Opener:
         )
 
 
-def _thumbnails(metadata: Mapping[str, Any]) -> list[str]:
-    """Paths of key frames in the metadata: one, or a list; anything else is none."""
-    value = metadata.get(THUMBNAIL)
-    values = value if isinstance(value, list | tuple) else [value]
-    return [one for one in values if isinstance(one, str) and one.strip()][:FRAMES_PER_VIDEO]
-
-
 def _digest(picture: PromptPicture) -> str:
     return sha256(picture.data).hexdigest()
-
-
-def _reason(error: LoadError) -> str:
-    """For the prompt: the error's own message names whole paths, which are no business of a model's host."""
-    if isinstance(error, UnsafeSourceError):
-        return "the media policy forbids opening it"
-    if isinstance(error, CorruptMediaError):
-        return "its file is damaged"
-    if isinstance(error, UnsupportedFormatError):
-        return "its file is of a format that cannot be shown"
-    return "its file can no longer be opened"
