@@ -15,7 +15,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.prompts import BasePromptTemplate, ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import (
     Runnable,
     RunnableBranch,
@@ -34,7 +34,7 @@ from langchain_mmrag._chat_models import takes_images
 from langchain_mmrag._tracing import Redacting, discreet
 from langchain_mmrag.budget import PromptBudget, budget_for
 from langchain_mmrag.few_shot import Example, Examples, check_examples
-from langchain_mmrag.history import CHAT_HISTORY, rephraser
+from langchain_mmrag.history import CHAT_HISTORY, STANDALONE_QUESTION, rephraser
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import NOTHING_FOUND, SYSTEM_PROMPT, FormatDocuments
 from langchain_mmrag.retrievers import media_policy_of, not_a_retriever
@@ -56,6 +56,9 @@ DEFAULT_PROMPT = ChatPromptTemplate.from_messages(
         ("human", "Question: {input}"),
     ]
 )
+
+
+_OURS = {CONTEXT, CONTEXT_MESSAGES, CHAT_HISTORY, EXAMPLES}
 
 
 def create_rag_chain(
@@ -83,6 +86,7 @@ def create_rag_chain(
 
     **In** goes a `str`, a `Query`, or a dict whose `input` is one of these or `{"text": ..., "image": ...}`;
     all but the text may also stand beside it, as in `{"input": "...", "image": ..., "not_text": "..."}`.
+    So may `filter` and `k` for the search: for this question they replace the retriever's own.
     `chat_history` beside it (LangChain messages, or pairs such as `("human", "...")`) makes it a follow-up:
     the model is shown the conversation, and first says the question so that it stands alone, for the search.
 
@@ -123,7 +127,9 @@ def create_rag_chain(
     - every other key of the input dict.
 
     Callbacks, tracers and event streams hear of a picture as `<image/jpeg, 48 kB>`, never its bytes. Runs
-    around the chain are not its own: a chain it is part of tells its handlers of what that one is given.
+    around the chain are not its own: a chain it is part of, and `chain.with_retry()` or
+    `chain.with_fallbacks()`, tell their handlers of what they are given: a `Query` tells no bytes. A stream
+    falls back only on what fails before its first chunk, which is the context: use `llm.with_fallbacks()`.
 
     Args:
         retriever: Gets a `str` for a question of text alone, else a `Query`; also any other runnable from a
@@ -146,11 +152,26 @@ def create_rag_chain(
         score_threshold: The relevance, from 0 to 1, that a document must have to count as found.
 
     Raises:
-        TypeError: If `retriever` or `llm` is of another kind, such as a store or a model's name.
-        ValueError: If `prompt` has no place for the evidence or for the `examples`, `pattern` is unknown or
-            contradicts `images`, or the retriever takes no `score_threshold`.
+        TypeError: If an argument is of another kind, such as a store or a model's name.
+        ValueError: If `prompt` has no place for the question, the evidence or the `examples`, an example is
+            incomplete, `pattern` is unknown or contradicts `images`, or the retriever takes no
+            `score_threshold`.
     """
     _check_runnables(retriever, llm, rephrase)
+    _check_kinds(
+        prompt=(
+            prompt,
+            BasePromptTemplate,
+            "a ChatPromptTemplate, such as ChatPromptTemplate.from_messages(...)",
+        ),
+        images=(images, bool, "True, False or None"),
+        budget=(budget, PromptBudget, "a PromptBudget(max_images=..., ...)"),
+        media_policy=(media_policy, MediaPolicy, "a MediaPolicy(roots=..., ...)"),
+    )
+    given: Any = format_documents
+    if given is not None and not callable(given):
+        msg = f"format_documents is a {type(given).__name__}: give a function from documents to text"
+        raise TypeError(msg)
     prompt = prompt or DEFAULT_PROMPT
     check_pattern(pattern, images=images)
     shown = takes_images(llm) is not False if images is None else images
@@ -164,7 +185,9 @@ def create_rag_chain(
     )
     retrieve = retrieval(retriever, pattern, score_threshold).with_config(run_name="retrieve_documents")
     found: Runnable[Any, dict[str, Any]] = (
-        RunnableLambda(lambda value: state_of(value, rules.media_policy()), name="read_question")
+        RunnableLambda(
+            lambda value: state_of(value, rules.media_policy(), rules.wanted), name="read_question"
+        )
         .pipe(_standing_alone(llm if rephrase is True else rephrase or None))
         .pipe(RunnablePassthrough.assign(context=retrieve))
     )
@@ -187,6 +210,14 @@ def _check_runnables(retriever: object, llm: object, rephrase: object) -> None:
             raise TypeError(msg)
 
 
+def _check_kinds(**given: tuple[Any, type, str]) -> None:
+    """Refuse arguments of another kind now, not when the first question comes."""
+    for name, (value, kind, right) in given.items():
+        if value is not None and not isinstance(value, kind):
+            msg = f"{name} is a {type(value).__name__}: give {right}"
+            raise TypeError(msg)
+
+
 def _places(prompt: ChatPromptTemplate, examples: Examples | None) -> frozenset[str]:
     """The variables of a prompt; an error if it lacks one that is needed."""
     places = frozenset((*prompt.input_variables, *prompt.optional_variables))
@@ -195,6 +226,9 @@ def _places(prompt: ChatPromptTemplate, examples: Examples | None) -> frozenset[
             f"the prompt has no place for the evidence, only {sorted(prompt.input_variables)}: add"
             f' MessagesPlaceholder("{CONTEXT_MESSAGES}") or, for text alone, {{{CONTEXT}}}'
         )
+        raise ValueError(msg)
+    if not ({INPUT, STANDALONE_QUESTION} & places or places - _OURS):
+        msg = f"the prompt has no place for the question, only {sorted(places)}: add {{{INPUT}}}"
         raise ValueError(msg)
     if examples is not None:
         check_examples(examples)

@@ -49,11 +49,12 @@ def history_of(state: Mapping[str, Any]) -> list[BaseMessage]:
         ValueError: If it is none of what LangChain makes messages of.
     """
     given = state.get(CHAT_HISTORY)
+    given = getattr(given, "messages", given)  # a history of LangChain's
     if given is None or (isinstance(given, Sequence) and not given):
         return []
     try:
-        if isinstance(given, str):
-            raise TypeError  # noqa: TRY301 - LangChain would take its letters for messages
+        if isinstance(given, str | Mapping):
+            raise TypeError  # noqa: TRY301 - LangChain would take its letters or keys for messages
         return list(convert_to_messages(given))
     except (NotImplementedError, TypeError, ValueError) as error:
         msg = (

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Final, get_args
 
+from PIL import Image
+
 from langchain_mmrag.media import describe_source
 from langchain_mmrag.ranking import Side
 from langchain_mmrag.types import ImageInput, Modality
@@ -63,7 +65,8 @@ class Query:
         ValueError: If there is neither text nor image, what is not wanted is blank or the very thing that is
             wanted, an image is an empty `str`, a weight is not above 0 or for a part that is not there, or
             `modality` is none of the known ones.
-        TypeError: If a text is not a `str`, `weights` is no mapping, or a weight is no number.
+        TypeError: If a text is not a `str`, an image is an array, `weights` is no mapping, or a weight is no
+            number.
     """
 
     text: str | None = None
@@ -225,6 +228,9 @@ def _check_image(name: str, image: ImageInput | None) -> None:
     if isinstance(image, str) and not image.strip():
         msg = f"the {name} of a Query is an empty str: give a path, URL, bytes or PIL.Image, or leave it out"
         raise ValueError(msg)
+    if hasattr(image, "__array_interface__") and not isinstance(image, Image.Image):
+        msg = f"the {name} of a Query is a {type(image).__name__}: give PIL.Image.fromarray(...) of it"
+        raise TypeError(msg)
 
 
 def _checked_weight(name: str, weight: Any) -> float:

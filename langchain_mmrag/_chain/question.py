@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Final
 
-from langchain_mmrag.history import STANDALONE_QUESTION, history_of
+from langchain_mmrag.history import CHAT_HISTORY, STANDALONE_QUESTION, history_of
 from langchain_mmrag.media import MediaPolicy, read_media
 from langchain_mmrag.queries import Query
 
@@ -18,6 +19,12 @@ REMOVED_CITATIONS: Final = "removed_citations"
 
 _RESULTS: Final = (CONTEXT, ANSWER, CITATIONS, REMOVED_CITATIONS, STANDALONE_QUESTION)
 _BESIDE: Final = ("image", "not_text", "not_image", "weights", "modality")
+SEARCH_OPTIONS: Final = ("filter", "k")
+_MISTAKEN: Final = {
+    "images": 'one picture as "image", or more of them in questions of their own',
+    "text": 'the words of the question as "input", or "input": {"text": ..., "image": ...}',
+}
+_READING = Lock()  # a batch may ask with one file in several threads
 _INPUT_HELP: Final = (
     'a question is a str, a Query, or a dict whose "input" is a str, a Query or {"text": ..., "image": ...},'
     ' with "image" beside it for a picture'
@@ -72,21 +79,47 @@ def is_follow_up(state: Mapping[str, Any]) -> bool:
     return bool((question_of(state).text or "").strip() and history_of(state))
 
 
-def state_of(value: Any, media_policy: MediaPolicy) -> dict[str, Any]:
+def state_of(value: Any, media_policy: MediaPolicy, wanted: Container[str] = ()) -> dict[str, Any]:
     """The chain's running dict: what was put in, kept as it is; a bare question becomes its `input`.
 
     What an earlier run added is left out, so that its result can be put in again with another question.
+
+    Args:
+        value: What the chain was called with.
+        media_policy: What may be read.
+        wanted: Keys that the prompt has a place for.
     """
     given = {**value} if isinstance(value, Mapping) else {INPUT: value}
     state = {name: part for name, part in given.items() if name not in _RESULTS}
+    for name, right in _MISTAKEN.items():
+        if name in state and INPUT in state and name not in wanted:
+            msg = f'"{name}" beside "input" would go unnoticed: give {right}'
+            raise ValueError(msg)
+    if isinstance(state.get(CHAT_HISTORY), Iterator):  # it can be gone through only once
+        state[CHAT_HISTORY] = [*state[CHAT_HISTORY]]
     query = question_of(state)  # a wrong input fails here, before anything is searched
     history_of(state)
-    images = {name: getattr(query, name) for name in ("image", "not_image")}
     # an open file reads once, but both the search and the prompt need the picture
+    images = {name: getattr(query, name) for name in ("image", "not_image")}
     read: dict[str, Any] = {
-        name: read_media(image, media_policy) for name, image in images.items() if hasattr(image, "read")
+        name: _read(image, media_policy) for name, image in images.items() if hasattr(image, "read")
     }
-    if read:
-        state = {name: part for name, part in state.items() if name not in _BESIDE}
-        state[INPUT] = replace(query, **read)
+    asked = state.get(INPUT)
+    for name, data in read.items():
+        if state.get(name) is not None:
+            state[name] = data
+        elif isinstance(asked, Query):
+            state[INPUT] = asked = replace(asked, **{name: data})
+        elif isinstance(asked, Mapping):
+            state[INPUT] = asked = {**asked, name: data}
     return state
+
+
+def _read(file: Any, media_policy: MediaPolicy) -> bytes:
+    """All of an open file, which is left where it stood, so that the question can be asked again."""
+    with _READING:
+        start = file.tell() if getattr(file, "seekable", bool)() else None
+        data = read_media(file, media_policy)
+        if start is not None:
+            file.seek(start)
+    return data

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableBranch, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase, coerce_to_runnable
+from langchain_core.runnables.config import run_in_executor
+from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.vectorstores import VectorStoreRetriever
 
-from langchain_mmrag._chain.question import searched_of
+from langchain_mmrag._chain.question import SEARCH_OPTIONS, searched_of
 from langchain_mmrag.queries import Query
 
 RagPattern: TypeAlias = Literal["clip", "caption", "multi-vector"]
@@ -45,16 +48,32 @@ def retrieval(
 
     Raises:
         ValueError: If there is a threshold that is none, or that the retriever does not take.
+        TypeError: If the threshold is no number.
     """
     options: dict[str, Any] = {}
     if score_threshold is not None:
         _check_threshold(retriever, score_threshold)
         options["score_threshold"] = score_threshold
-    own_way = RunnableLambda(_asked).pipe(_bound(retriever, options))
-    if pattern == "clip" or not takes_option(retriever, "search"):
-        return own_way
-    by_text = RunnableLambda(_asked_in_words).pipe(_bound(retriever, {**options, "search": "text"}))
-    return RunnableBranch((_has_words, by_text), own_way)
+    by_text = pattern != "clip" and takes_option(retriever, "search")
+    runnable, is_async = coerce_to_runnable(retriever), _hands_on_options(retriever)
+
+    def plan(state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        asked = {**options, **_options_beside(state, retriever)}
+        if by_text and _has_words(state):
+            return _asked_in_words(state), {**asked, "search": "text"}
+        return _asked(state), asked
+
+    def search(state: Mapping[str, Any], config: RunnableConfig) -> list[Document]:
+        asked, settings = plan(state)
+        return _documents(runnable.invoke(asked, config, **settings))
+
+    async def asearch(state: Mapping[str, Any], config: RunnableConfig) -> list[Document]:
+        asked, settings = plan(state)
+        if settings and not is_async:
+            return await run_in_executor(config, search, state, config)
+        return _documents(await runnable.ainvoke(asked, config, **settings))
+
+    return RunnableLambda(search, asearch)
 
 
 def takes_option(retriever: object, name: str) -> bool:
@@ -64,9 +83,9 @@ def takes_option(retriever: object, name: str) -> bool:
 
 
 def _base(retriever: object) -> BaseRetriever | None:
-    """The retriever inside of `.bind()`, `.with_config()` and the like."""
-    while isinstance(retriever, RunnableBindingBase):
-        retriever = retriever.bound
+    """The retriever inside of `.bind()`, `.with_config()`, `.configurable_fields()` and the like."""
+    while isinstance(retriever, RunnableBindingBase | DynamicRunnable):
+        retriever = retriever.bound if isinstance(retriever, RunnableBindingBase) else retriever.default
     return retriever if isinstance(retriever, BaseRetriever) else None
 
 
@@ -74,23 +93,43 @@ def _takes(search: Callable[..., Any], name: str) -> bool:
     return name in inspect.signature(search).parameters
 
 
-def _bound(retriever: Runnable[Any, list[Document]], options: Mapping[str, Any]) -> Runnable[Any, Any]:
-    runnable = coerce_to_runnable(retriever)
-    base = _base(runnable)
-    if not options or base is None:
-        return runnable
-    if type(base)._aget_relevant_documents is not BaseRetriever._aget_relevant_documents:  # noqa: SLF001
-        return runnable.bind(**options)
+def _hands_on_options(retriever: object) -> bool:
+    """Whether its asynchronous search is its own: LangChain's calls the other, but hands no settings on."""
+    base = _base(retriever)
+    asearch = BaseRetriever._aget_relevant_documents  # noqa: SLF001
+    return base is None or type(base)._aget_relevant_documents is not asearch  # noqa: SLF001
 
-    # LangChain's own asynchronous search calls the synchronous one, but hands no settings on.
-    def search(asked: Any, config: RunnableConfig) -> list[Document]:
-        return runnable.invoke(asked, config, **options)
 
-    return RunnableLambda(search)
+def _options_beside(state: Mapping[str, Any], retriever: object) -> dict[str, Any]:
+    """Settings of the search that stand beside a question; an error if the retriever would not heed them."""
+    given = {name: state[name] for name in SEARCH_OPTIONS if state.get(name) is not None}
+    for name in given:
+        # that of LangChain hands to its store whatever it is given
+        if not takes_option(retriever, name) and not isinstance(_base(retriever), VectorStoreRetriever):
+            msg = (
+                f'"{name}" beside "input": {type(retriever).__name__} takes no {name}: leave it out, or use a'
+                " retriever whose search does, such as MultimodalRetriever(store=store)"
+            )
+            raise ValueError(msg)
+    return given
+
+
+def _documents(found: Any) -> list[Document]:
+    """What a retriever gave, as a list; an error if that is no documents."""
+    documents = [*found] if isinstance(found, Iterable) and not isinstance(found, str | Mapping) else None
+    if documents is None or not all(isinstance(document, Document) for document in documents):
+        other = next((one for one in documents or () if not isinstance(one, Document)), found)
+        what = f"a {type(other).__name__}" if documents is None else f"a list with a {type(other).__name__}"
+        msg = f"the retriever gave {what}: it must give a list of Documents"
+        raise TypeError(msg)
+    return documents
 
 
 def _check_threshold(retriever: object, threshold: float) -> None:
-    if isinstance(threshold, bool) or not 0 <= threshold <= 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        msg = f"score_threshold is {threshold!r}: give a number from 0 to 1"
+        raise TypeError(msg)
+    if not 0 <= threshold <= 1:
         msg = f"score_threshold is {threshold!r}: give a relevance from 0 to 1"
         raise ValueError(msg)
     if not takes_option(retriever, "score_threshold"):

@@ -149,6 +149,23 @@ def test_open_files_beside_the_question_are_read_once(shelf, tmp_path):
     assert shelf.asked == [Query(text="Which?", image=mine, not_image=other, weights={"not_image": 0.2})]
 
 
+@pytest.mark.parametrize("spelling", ["beside", "within", "query"])
+def test_an_open_file_can_be_asked_with_again(shelf, tmp_path, spelling):
+    data = picture_file(tmp_path / "mine.png", "blue").read_bytes()
+    file = io.BytesIO(data)
+    asked = {
+        "beside": {"input": "Which?", "image": file},
+        "within": {"input": {"text": "Which?", "image": file}},
+        "query": {"input": Query(text="Which?", image=file)},
+    }[spelling]
+    chain = create_rag_chain(shelf)
+    result = chain.invoke(asked)
+    assert result.keys() >= asked.keys()
+    assert shelf.asked == [Query(text="Which?", image=data)]
+    chain.batch([asked] * 8)
+    assert shelf.asked == [Query(text="Which?", image=data)] * 9
+
+
 def test_a_picture_alone_is_a_question(shelf):
     llm = model("yes")
     create_rag_chain(shelf, llm).invoke({"image": Image.new("RGB", (70, 10), "blue")})
@@ -190,6 +207,8 @@ def test_an_open_file_as_picture_serves_search_and_prompt(shelf, tmp_path):
         ({"not_text": "x"}, ValueError, "no question in a dict"),
         ({"input": "x", "not_text": "x"}, ValueError, "wanted and not wanted"),
         ({"input": "x", "weights": {"image": 1}}, ValueError, "a weight but nothing for image"),
+        ({"input": "x", "images": ["a.png"]}, ValueError, 'one picture as "image"'),
+        ({"input": "x", "text": "y"}, ValueError, '"text" beside "input" would go unnoticed'),
     ],
 )
 def test_what_is_no_question_is_refused_before_any_search(shelf, asked, error, words):
@@ -262,6 +281,22 @@ def test_a_prompt_of_text_tells_of_the_picture_of_the_question(shelf, tmp_path):
 def test_a_prompt_without_a_place_for_evidence_is_refused(shelf):
     with pytest.raises(ValueError, match=r"no place for the evidence, only \['input'\].*context_messages"):
         create_rag_chain(shelf, model("yes"), prompt=ChatPromptTemplate.from_template("{input}"))
+
+
+def test_a_prompt_without_a_place_for_the_question_is_refused(shelf):
+    with pytest.raises(ValueError, match="no place for the question"):
+        create_rag_chain(shelf, model("yes"), prompt=ChatPromptTemplate.from_template("{context}"))
+    llm = model("yes")
+    own = ChatPromptTemplate.from_template("{context} {text}")
+    create_rag_chain(shelf, llm, prompt=own).invoke({"input": QUESTION, "text": "my words"})
+    assert llm.calls[0][0].content.endswith("my words")
+
+
+@pytest.mark.parametrize("name", ["prompt", "images", "budget", "media_policy", "format_documents"])
+def test_arguments_of_another_kind_are_refused_at_once(shelf, name):
+    given = {"budget": {"max_images": 2}, "media_policy": {}}.get(name, "text")
+    with pytest.raises(TypeError, match=f"{name} is a (str|dict): give"):
+        create_rag_chain(shelf, model("yes"), **{name: given})
 
 
 def test_an_optional_place_for_evidence_is_a_place(shelf):

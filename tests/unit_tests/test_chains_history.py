@@ -1,5 +1,7 @@
 """Follow-up questions: said again for the search, by the model at hand or another, from text alone."""
 
+from types import SimpleNamespace
+
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
@@ -148,7 +150,7 @@ def test_what_is_not_wanted_is_never_what_is_asked(shelf):
     assert shelf.asked == [Query(text=FOLLOW_UP, not_text="fog")]
 
 
-@pytest.mark.parametrize("history", ["Where is it?", 7, [{"no": "message"}], [("nobody", "hello")]])
+@pytest.mark.parametrize("history", ["Where is it?", 7, {"a": 1}, [{"no": "message"}], [("nobody", "hello")]])
 def test_what_is_no_conversation_is_refused(shelf, history):
     with pytest.raises(ValueError, match=r'"chat_history" is a .* no conversation'):
         create_rag_chain(shelf, model("yes")).invoke({"input": FOLLOW_UP, "chat_history": history})
@@ -188,3 +190,11 @@ async def test_streams_tell_the_question_then_the_context_then_the_answer(shelf)
 def test_a_conversation_of_streamed_chunks_keeps_both_sides():
     history = [HumanMessage("Where is it?"), AIMessageChunk("On the cape [1].")]
     assert text_alone(history) == [HumanMessage("Where is it?"), AIMessage("On the cape [1].")]
+
+
+@pytest.mark.parametrize("kind", [iter, lambda messages: SimpleNamespace(messages=messages)])
+def test_a_conversation_may_come_as_an_iterator_or_as_a_history(shelf, kind):
+    llm = model(STANDALONE, "22 m [1].")
+    result = create_rag_chain(shelf, llm).invoke({"input": FOLLOW_UP, "chat_history": kind([*HISTORY])})
+    assert result["standalone_question"] == STANDALONE
+    assert len(llm.calls[1]) == 2 + len(HISTORY)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from PIL import Image
 from pydantic import Field
 
@@ -118,10 +118,65 @@ def test_a_threshold_for_a_retriever_that_takes_none_is_refused_at_once(document
             create_rag_chain(retriever, score_threshold=0.4)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.5, True])
-def test_a_threshold_that_is_none_is_refused(documents, threshold):
-    with pytest.raises(ValueError, match=r"score_threshold is .*: give a relevance from 0 to 1"):
+@pytest.mark.parametrize(
+    ("threshold", "error"), [(-0.1, ValueError), (1.5, ValueError), (True, TypeError), ("0.5", TypeError)]
+)
+def test_a_threshold_that_is_none_is_refused(documents, threshold, error):
+    with pytest.raises(error, match=r"score_threshold is .*: give a .* from 0 to 1"):
         create_rag_chain(SearchingRetriever(documents=documents), score_threshold=threshold)
+
+
+class SettingsRetriever(ShelfRetriever):
+    """A retriever that takes a filter and a threshold for a single call."""
+
+    def _get_relevant_documents(
+        self,
+        query: Any,
+        *,
+        run_manager: Any,
+        k: int | None = None,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - as searches call it
+        score_threshold: float | None = None,
+    ) -> list[Any]:
+        self.asked.append((query, k, filter, score_threshold))
+        return self.documents[: k or self.k]
+
+
+async def test_filter_and_k_beside_a_question_reach_the_search(documents):
+    retriever = SettingsRetriever(documents=documents)
+    asked = {"input": QUESTION, "filter": {"user": "ann"}, "k": 1}
+    chain = create_rag_chain(retriever)
+    result = chain.invoke(asked)
+    assert result["context"] == documents[:1]
+    assert {key: result[key] for key in asked} == asked
+    assert (await chain.ainvoke(asked))["context"] == documents[:1]
+    assert retriever.asked == [(QUESTION, 1, {"user": "ann"}, None)] * 2
+
+
+@pytest.mark.parametrize("name", ["filter", "k"])
+def test_a_filter_no_retriever_heeds_is_refused(documents, name):
+    for retriever in (SearchingRetriever(documents=documents), lambda question: documents):
+        with pytest.raises(ValueError, match=f'"{name}" beside "input": .* takes no {name}'):
+            create_rag_chain(retriever).invoke(
+                {"input": QUESTION, name: {"user": "ann"} if name == "filter" else 1}
+            )
+
+
+def test_a_threshold_reaches_a_retriever_with_configurable_settings(documents):
+    retriever = SettingsRetriever(documents=documents)
+    configurable = retriever.configurable_fields(k=ConfigurableField(id="k"))
+    create_rag_chain(configurable, score_threshold=0.4).invoke(QUESTION)
+    assert retriever.asked == [(QUESTION, None, None, 0.4)]
+
+
+@pytest.mark.parametrize("found", [None, "text", ["text"], 5])
+def test_a_retriever_that_gives_no_documents_is_named(found):
+    with pytest.raises(TypeError, match=r"the retriever gave a .*: it must give a list of Documents"):
+        create_rag_chain(lambda question: found).invoke(QUESTION)
+
+
+def test_documents_may_come_as_a_tuple(documents):
+    assert create_rag_chain(lambda question: tuple(documents)).invoke(QUESTION)["context"] == documents
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +213,10 @@ def test_of_an_empty_collection_that_is_said_too(clip, tmp_path):
         llm = model("made up")
         result = create_rag_chain(MultimodalRetriever(store=empty), llm, **options).invoke(QUESTION)
         assert (result["answer"], result["citations"], llm.calls) == (NOTHING_FOUND, [], [])
+
+
+def test_filter_and_k_reach_the_store_by_either_retriever(store):
+    for retriever in (MultimodalRetriever(store=store), store.as_retriever()):
+        asked = {"input": "What?", "k": 1, "filter": {"modality": "image"}}
+        (found,) = create_rag_chain(retriever).invoke(asked)["context"]
+        assert found.page_content == "a red square"

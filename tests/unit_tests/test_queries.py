@@ -235,3 +235,8 @@ def test_every_part_is_shown_and_no_picture_dumped():
 def test_weights_no_sum_could_bear_are_refused(weight):
     with pytest.raises(ValueError, match="from a millionth to a million"):
         Query(text="dog", not_text="cat", weights={"not_text": weight})
+
+
+def test_an_array_is_no_picture():
+    with pytest.raises(TypeError, match=r"image of a Query is a ndarray: give PIL\.Image\.fromarray"):
+        Query(image=np.zeros((4, 4, 3), dtype=np.uint8))
