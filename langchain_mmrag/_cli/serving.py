@@ -74,9 +74,12 @@ def serve_mcp(
     import anyio
 
     from langchain_mmrag.mcp import create_server, serve_stdio
+    from langchain_mmrag.retrievers import MultimodalRetriever
 
     stores = _open(store, collection, named_model(model, checkpoint))
-    server = create_server(stores, roots=root, writable=allow_writes, structured=structured)
+    # by meaning and by words, as `mmrag search` does
+    retrievers = {name: MultimodalRetriever(store=each, search="hybrid") for name, each in stores.items()}
+    server = create_server(retrievers, roots=root, writable=allow_writes, structured=structured)
     if http:
         anyio.run(_serve_http, server, host, port)
     else:
