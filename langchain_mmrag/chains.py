@@ -27,7 +27,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 
 from langchain_mmrag._chain.answering import CONTEXT_MESSAGES, EXAMPLES, PromptRules, join_human_messages
 from langchain_mmrag._chain.checking import acheck, aquote, check, quote
-from langchain_mmrag._chain.question import CONTEXT, INPUT, is_follow_up, question_of, state_of
+from langchain_mmrag._chain.question import CONTEXT, INPUT, ToolInput, is_follow_up, question_of, state_of
 from langchain_mmrag._chain.refusals import PicturesNoted
 from langchain_mmrag._chain.retrieving import RagPattern, check_pattern, retrieval
 from langchain_mmrag._chat_models import takes_images
@@ -192,7 +192,9 @@ def create_rag_chain(
         .pipe(RunnablePassthrough.assign(context=retrieve))
     )
     return Redacting(
-        bound=found.pipe(_answered(llm, prompt, rules)), config={"run_name": "multimodal_rag_chain"}
+        bound=found.pipe(_answered(llm, prompt, rules)),
+        config={"run_name": "multimodal_rag_chain"},
+        custom_input_type=ToolInput,
     )
 
 

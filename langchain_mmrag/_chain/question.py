@@ -7,9 +7,12 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from langchain_mmrag.history import CHAT_HISTORY, STANDALONE_QUESTION, history_of
 from langchain_mmrag.media import MediaPolicy, read_media
 from langchain_mmrag.queries import Query
+from langchain_mmrag.types import Modality
 
 INPUT: Final = "input"
 CONTEXT: Final = "context"
@@ -29,6 +32,19 @@ _INPUT_HELP: Final = (
     'a question is a str, a Query, or a dict whose "input" is a str, a Query or {"text": ..., "image": ...},'
     ' with "image" beside it for a picture'
 )
+
+
+class ToolInput(BaseModel):
+    """What the chain says it may be asked, to a tool made of it or a form: the parts that are text.
+
+    More may be given, pictures among them. A model that calls a tool is told of none: it would name files.
+    """
+
+    model_config = ConfigDict(title="Question", extra="allow")
+
+    input: str = Field(description="The question, in words.")
+    not_text: str | None = Field(default=None, description="Words for what is not wanted.")
+    modality: Modality | None = Field(default=None, description="Search only in evidence of this kind.")
 
 
 def question_of(state: Mapping[str, Any]) -> Query:

@@ -492,3 +492,12 @@ def test_the_chain_composes_and_draws_itself(shelf):
     assert "Retriever" in chain.get_graph().draw_mermaid()
     assert chain.get_input_jsonschema() is not None
     assert chain.get_output_jsonschema() is not None
+
+
+@pytest.mark.filterwarnings("ignore:This API is in beta")
+def test_a_tool_made_of_the_chain_says_what_it_takes(shelf):
+    tool = create_rag_chain(shelf).as_tool(name="ask", description="Answers.")
+    assert list(tool.args) == ["input", "not_text", "modality"]
+    assert "image" not in str(tool.args["input"])
+    assert tool.invoke({"input": QUESTION, "modality": "text"})["context"] == shelf.documents
+    assert shelf.asked == [Query(text=QUESTION, modality="text")]
