@@ -31,11 +31,6 @@ def family_of(llm: object) -> ModelFamily:
     return next((family for family, names in _NAMES if names.search(told)), "other")
 
 
-def model_name_of(llm: object) -> str:
-    """The provider's name of the model, such as `gpt-5-mini`; empty if it does not say."""
-    return str(_ls_params(llm).get("ls_model_name") or "")
-
-
 def provider_of(llm: object) -> str:
     """LangChain's name of whose interface the model is called by, such as `openai`; empty if unknown."""
     return str(_ls_params(llm).get("ls_provider") or "")
@@ -44,12 +39,6 @@ def provider_of(llm: object) -> str:
 def takes_images(llm: object) -> bool | None:
     """Whether the model reads pictures in human messages, by its profile; `None` if that does not say."""
     value = _profiled(llm, "image_inputs")
-    return value if isinstance(value, bool) else None
-
-
-def takes_tool_images(llm: object) -> bool | None:
-    """Whether the model reads pictures in tool messages, by its profile; `None` if that does not say."""
-    value = _profiled(llm, "image_tool_message")
     return value if isinstance(value, bool) else None
 
 

@@ -14,7 +14,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 from PIL import Image
 from pydantic import ValidationError
 
-from langchain_mmrag._chat_models import takes_images, takes_tool_images
+from langchain_mmrag._chat_models import takes_images
 from langchain_mmrag.chains import create_rag_chain
 from langchain_mmrag.chat_models import ChatTransformers, _Ending
 from langchain_mmrag.errors import LoadError, MissingDependencyError, ModelUnavailableError, UnsafeSourceError
@@ -324,7 +324,7 @@ def test_a_processor_without_a_chat_template_is_refused(llm, monkeypatch):
 
 def test_it_says_what_it_takes(folder, llm):
     assert takes_images(llm) is True
-    assert takes_tool_images(llm) is False
+    assert llm.profile["image_tool_message"] is False
     params = llm._get_ls_params(stop=["x"])
     assert params["ls_provider"] == "transformers"
     assert params["ls_model_name"] == str(folder)

@@ -15,9 +15,8 @@ from langchain_mmrag._chat_models import (
     chat_model_of,
     family_of,
     input_limit_of,
-    model_name_of,
+    provider_of,
     takes_images,
-    takes_tool_images,
 )
 from tests.unit_tests.answering import model
 
@@ -100,9 +99,8 @@ def test_the_model_is_found_inside_of_wrappers(wrap, make):
     found = wrap(llm)
     assert type(chat_model_of(found)) is type(llm)
     assert family_of(found) == family_of(llm)
-    assert model_name_of(found) == model_name_of(llm) != ""
+    assert provider_of(found) == provider_of(llm) != ""
     assert takes_images(found) is True
-    assert takes_tool_images(found) is True
     assert input_limit_of(found) == llm.profile["max_input_tokens"]
 
 
@@ -114,7 +112,6 @@ def test_a_model_without_a_profile_is_unknown():
         None,
     ):
         assert takes_images(llm) is None
-        assert takes_tool_images(llm) is None
         assert input_limit_of(llm) is None
 
 
