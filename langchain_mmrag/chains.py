@@ -37,6 +37,7 @@ from langchain_mmrag.few_shot import Example, Examples, check_examples
 from langchain_mmrag.history import CHAT_HISTORY, STANDALONE_QUESTION, rephraser
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import NOTHING_FOUND, SYSTEM_PROMPT, FormatDocuments
+from langchain_mmrag.quotes import PASSAGE_CHARS
 from langchain_mmrag.retrievers import media_policy_of, not_a_retriever
 
 __all__ = [
@@ -46,6 +47,9 @@ __all__ = [
     "create_rag_chain",
     "question_of",
 ]
+
+_WHOLE_CHARS = 20_000
+"""Up to this long a table or passage behind a summary is given whole."""
 
 DEFAULT_PROMPT = ChatPromptTemplate.from_messages(
     [
@@ -179,6 +183,7 @@ def create_rag_chain(
         wanted=_places(prompt, examples),
         images=shown and pattern != "caption",
         budget=budget_for(llm, budget),
+        passage_chars=_WHOLE_CHARS if pattern == "multi-vector" else PASSAGE_CHARS,
         media_policy=lambda: media_policy or media_policy_of(retriever),
         format_documents=format_documents,
         examples=examples or (),

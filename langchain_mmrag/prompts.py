@@ -135,6 +135,7 @@ def evidence_message(
     *,
     images: bool = True,
     budget: PromptBudget = DEFAULT_BUDGET,
+    passage_chars: int = PASSAGE_CHARS,
     media_policy: MediaPolicy = DEFAULT_POLICY,
     format_documents: FormatDocuments | None = None,
 ) -> HumanMessage:
@@ -148,6 +149,7 @@ def evidence_message(
         documents: In rank order, the best first.
         images: Whether to show pictures, the user's own included; a line says where that is not shown.
         budget: What the message may take.
+        passage_chars: As in `documents_to_content_blocks`.
         media_policy: What may be opened.
         format_documents: Replaces the layout of the evidence. What it gives is sent as it is, without a
             heading: nothing of it is shrunk or shortened, and what exceeds the budget is an error. Without
@@ -166,7 +168,7 @@ def evidence_message(
         blocks = _own_layout(format_documents(documents), images=images, budget=budget, question=question)
     else:
         framing = "\n".join([_HEADING, *(block["text"] for block in _asides(query, None))])
-        evidence = _evidence_of(documents, PASSAGE_CHARS)
+        evidence = _evidence_of(documents, passage_chars)
         open_pictures(evidence, images=images, budget=budget, media_policy=media_policy, question=question)
         fitting = Fitting(evidence, budget, question=question, framing=framing)
         fitting.fit()
@@ -180,6 +182,7 @@ def evidence_text(
     documents: Sequence[Document],
     *,
     budget: PromptBudget = DEFAULT_BUDGET,
+    passage_chars: int = PASSAGE_CHARS,
     format_documents: FormatDocuments | None = None,
 ) -> str:
     """`evidence_message` for a template: text alone, without the heading.
@@ -191,7 +194,8 @@ def evidence_text(
     if format_documents is not None:
         blocks = _own_layout(format_documents(documents), images=False, budget=budget, question=None)
     else:
-        blocks = [text_block(documents_to_text(documents, budget=budget))]
+        text = documents_to_text(documents, budget=budget, passage_chars=passage_chars)
+        blocks = [text_block(text)]
     return text_of([*blocks, *_asides(query, None)])
 
 

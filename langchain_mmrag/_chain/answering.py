@@ -34,6 +34,7 @@ class PromptRules:
         wanted: The variables the prompt has a place for.
         images: Whether pictures are shown.
         budget: What the evidence may take.
+        passage_chars: Texts up to this long are shown whole.
         media_policy: What may be opened; asked at each run, as a store's own may change while it fills.
         format_documents: The caller's own layout of the evidence.
         examples: To be shown before the question.
@@ -42,6 +43,7 @@ class PromptRules:
     wanted: frozenset[str]
     images: bool
     budget: PromptBudget
+    passage_chars: int
     media_policy: Callable[[], MediaPolicy]
     format_documents: FormatDocuments | None
     examples: Examples
@@ -56,7 +58,11 @@ class PromptRules:
         }
         history = history_of(state)
         variables[CHAT_HISTORY] = history if self.images else text_alone(history)
-        layout: dict[str, Any] = {"budget": self.budget, "format_documents": self.format_documents}
+        layout: dict[str, Any] = {
+            "budget": self.budget,
+            "passage_chars": self.passage_chars,
+            "format_documents": self.format_documents,
+        }
         if CONTEXT in self.wanted:
             # the picture of the question is told of once: beside the pictures of the evidence, if wanted
             asked = query if CONTEXT_MESSAGES not in self.wanted else Query(text=query.text or _PICTURE_ALONE)

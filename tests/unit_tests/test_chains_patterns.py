@@ -220,3 +220,15 @@ def test_filter_and_k_reach_the_store_by_either_retriever(store):
         asked = {"input": "What?", "k": 1, "filter": {"modality": "image"}}
         (found,) = create_rag_chain(retriever).invoke(asked)["context"]
         assert found.page_content == "a red square"
+
+
+def test_a_long_table_behind_a_summary_comes_whole_and_elsewhere_by_the_part_that_was_found():
+    rows = [f"| row {n} | {n * n} |" for n in range(400)]
+    text, found = "\n".join(rows), rows[200]
+    table = note(text, "table.csv", modality="table", chunk=found, chunk_start=text.index(found))
+    for pattern, whole in (("multi-vector", True), ("clip", False)):
+        llm = model("It is 40000 [1].")
+        create_rag_chain(ShelfRetriever(documents=[table]), llm, pattern=pattern).invoke("row 200?")
+        sent = str(llm.calls[0][-1].content)
+        assert found in sent
+        assert (rows[0] in sent and rows[-1] in sent) is whole
