@@ -10,7 +10,7 @@ from langchain_core.runnables.config import run_in_executor
 
 from langchain_mmrag._chat_models import chat_model_of, family_of, provider_of, takes_images
 from langchain_mmrag._extras import require
-from langchain_mmrag.prompts import text_if_no_pictures
+from langchain_mmrag._prompt.blocks import blocks_of, text_block, text_if_no_pictures
 from langchain_mmrag.tools import SearchTool
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ else:
 
 MAX_IMAGES: Final = 8
 
-_Blocks: TypeAlias = list[str | dict[str, Any]]
+_Blocks: TypeAlias = list[dict[str, Any]]
 _SEES_TOOL_PICTURES: Final = frozenset(
     {
         "amazon_bedrock",
@@ -148,14 +148,14 @@ def lifted(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
             result.append(message)
             continue
         blocks: _Blocks = []
-        for block in _blocks(message):
+        for block in blocks_of(message):
             picture = picture_of(block)
             if picture is None:
                 blocks.append(block)
                 continue
             name = next(names)
-            blocks.append(_text(f"(picture {name} follows in the next message)"))
-            waiting += [_text(f"Picture {name}:"), picture]
+            blocks.append(text_block(f"(picture {name} follows in the next message)"))
+            waiting += [text_block(f"Picture {name}:"), picture]
         result.append(_with(message, blocks) if _count(message) else message)
     return result + _as_human(waiting)
 
@@ -206,34 +206,25 @@ def _without(message: ToolMessage, most: int | None, *, images: bool) -> ToolMes
     why = "search again to see it" if images else "this model takes none"
     blocks: _Blocks = []
     shown = 0
-    for block in _blocks(message):
+    for block in blocks_of(message):
         if picture_of(block) is None:
             blocks.append(block)
             continue
         shown += 1
-        blocks.append(block if shown <= most else _text(f"(a picture was here, and is not sent: {why})"))
+        blocks.append(block if shown <= most else text_block(f"(a picture was here, and is not sent: {why})"))
     return _with(message, blocks)
 
 
 def _count(message: ToolMessage) -> int:
-    return sum(picture_of(block) is not None for block in _blocks(message))
-
-
-def _blocks(message: ToolMessage) -> Sequence[str | dict[str, Any]]:
-    return [message.content] if isinstance(message.content, str) else message.content
+    return sum(picture_of(block) is not None for block in blocks_of(message))
 
 
 def _with(message: ToolMessage, blocks: _Blocks) -> ToolMessage:
-    parts = [_text(block) if isinstance(block, str) else block for block in blocks]
-    return message.model_copy(update={"content": text_if_no_pictures(parts)})
+    return message.model_copy(update={"content": text_if_no_pictures(blocks)})
 
 
 def _as_human(blocks: _Blocks) -> list[AnyMessage]:
-    return [HumanMessage(content=[_text(_FROM_TOOLS), *blocks])] if blocks else []
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
+    return [HumanMessage(content=[text_block(_FROM_TOOLS), *blocks])] if blocks else []
 
 
 def _letters() -> Iterator[str]:

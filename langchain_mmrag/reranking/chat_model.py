@@ -18,9 +18,10 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from langchain_mmrag._chat_models import takes_images
+from langchain_mmrag._prompt.blocks import text_block, text_if_no_pictures
 from langchain_mmrag._tracing import Redacting, discreet
 from langchain_mmrag.budget import PromptBudget, budget_for
-from langchain_mmrag.prompts import documents_to_content_blocks, question_picture_blocks, text_if_no_pictures
+from langchain_mmrag.prompts import documents_to_content_blocks, question_picture_blocks
 from langchain_mmrag.queries import Query
 from langchain_mmrag.reranking.base import MultimodalReranker, query_of
 from langchain_mmrag.reranking.orders import parse_order
@@ -163,10 +164,10 @@ class ChatModelReranker(MultimodalReranker):
     def _messages(self, query: Query, documents: Sequence[Document]) -> list[BaseMessage]:
         images = takes_images(self.llm) is not False if self.images is None else self.images
         blocks = [
-            _text(f"Search query: {query.text}" if query.text else "The search query is a picture."),
-            *([_text(f"Not wanted: {query.not_text}")] if query.not_text else []),
+            text_block(f"Search query: {query.text}" if query.text else "The search query is a picture."),
+            *([text_block(f"Not wanted: {query.not_text}")] if query.not_text else []),
             *self._question_picture(query, images=images),
-            _text(f"The {len(documents)} results:"),
+            text_block(f"The {len(documents)} results:"),
             *documents_to_content_blocks(
                 documents,
                 images=images,
@@ -174,7 +175,7 @@ class ChatModelReranker(MultimodalReranker):
                 passage_chars=_WINDOW_CHARS,
                 media_policy=self.media_policy,
             ),
-            _text("The numbers of the results, best first:"),
+            text_block("The numbers of the results, best first:"),
         ]
         return [SystemMessage(self.prompt), HumanMessage(content=text_if_no_pictures(blocks))]
 
@@ -218,7 +219,3 @@ class _Call(NamedTuple):
     messages: list[BaseMessage]
     key: str
     order: list[int] | None
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
