@@ -19,7 +19,7 @@ TAG_OPENING = re.compile(r"<(?=[^\w<>]*(?:passage|table|transcript|caption|ocr_t
 
 _LABEL_CHARS = 160
 _URL = re.compile(r"https?://(?:[^/?#]*@)?([^?#]*)", re.IGNORECASE)
-_USER_INFO = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)
+_USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _ADDRESS = ("http://", "https://", "file://")
 _ADDRESS_SAFE = "/:?&=@+,;%~*!$[]"  # `'`, `(`, `)` and blanks end a link in Markdown or HTML
 
@@ -113,15 +113,22 @@ def _percent(text: str, safe: str) -> str:
 
 def _source_name(metadata: Mapping[str, Any]) -> str:
     source = next((str(metadata[key]) for key in (SOURCE, "path", "uri", "title") if metadata.get(key)), "")
-    if source.startswith("data:"):
+    source = source.strip()
+    if source[:5].lower() == "data:":
         return describe_source(source)
     if url := _URL.match(source):
         return unquote(url[1])
-    if source.startswith("file://"):
-        source = unquote(source.removeprefix("file://"))
-    if PurePosixPath(source).is_absolute():
+    if source[:5].lower() == "file:":
+        return PurePosixPath(unquote(source[5:]).replace("\\", "/")).name
+    if PurePosixPath(source).is_absolute() or source.startswith("~"):
         return PurePosixPath(source).name
-    return PureWindowsPath(source).name if PureWindowsPath(source).drive else source
+    windows = PureWindowsPath(source)
+    return windows.name if windows.drive or windows.root else _secretless(source)
+
+
+def _secretless(source: str) -> str:
+    """An address of any other kind without user name, password and query; anything else as it is."""
+    return _USER_INFO.sub(r"\1", source).partition("?")[0] if "://" in source else source
 
 
 def _clock(seconds: float) -> str:

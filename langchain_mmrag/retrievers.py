@@ -143,6 +143,7 @@ class MultimodalRetriever(BaseRetriever):
         )
         if self.reranker is None or not found:
             return found
+        asked.media_policy = getattr(self.store, "media_policy", None)
         return [*self.reranker.compress_documents(found, asked, run_manager.get_child())][:wanted]
 
     async def _aget_relevant_documents(
@@ -167,6 +168,7 @@ class MultimodalRetriever(BaseRetriever):
         )
         if self.reranker is None or not found:
             return found
+        asked.media_policy = getattr(self.store, "media_policy", None)
         return [*await self.reranker.acompress_documents(found, asked, run_manager.get_child())][:wanted]
 
     def _fetched(self, k: int) -> int:
@@ -217,16 +219,17 @@ def not_a_retriever(given: object) -> TypeError:
 class _Told(str):
     """A query as callbacks and traces are told of it; they take a `str`, and must not be sent a picture."""
 
-    __slots__ = ("query",)
+    __slots__ = ("media_policy", "query")
 
     query: Query
+    media_policy: MediaPolicy | None
 
     @classmethod
     def of(cls, value: str | Query | Mapping[str, Any]) -> _Told:
         query = Query.of(value)
         is_text_alone = query.text is not None and query == Query(text=query.text, modality=query.modality)
         told = cls(query.text if is_text_alone else repr(query))
-        told.query = query
+        told.query, told.media_policy = query, None
         return told
 
 

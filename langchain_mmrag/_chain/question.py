@@ -35,12 +35,11 @@ _INPUT_HELP: Final = (
 
 
 class ToolInput(BaseModel):
-    """What the chain says it may be asked, to a tool made of it or a form: the parts that are text.
+    """A question in words."""
 
-    More may be given, pictures among them. A model that calls a tool is told of none: it would name files.
-    """
-
-    model_config = ConfigDict(title="Question", extra="allow")
+    # Pictures and filters are the caller's: a model that calls a tool made of the chain would name files.
+    # What else it gives is dropped.
+    model_config = ConfigDict(title="Question", extra="ignore")
 
     input: str = Field(description="The question, in words.")
     not_text: str | None = Field(default=None, description="Words for what is not wanted.")

@@ -168,7 +168,7 @@ class ServedCollection:
         if self.retriever.modality not in {None, settings.get("modality", self.retriever.modality)}:
             msg = f"This collection is searched for items of modality {self.retriever.modality} alone."
             raise RequestError(msg)
-        watched = _Watched(self.store)
+        watched = _Watched(self.store, self.media_policy)
         documents = self.retriever.model_copy(update={"store": watched}).invoke(query, **settings)
         return Found(self.name, documents, watched.scores)
 
@@ -271,6 +271,7 @@ class ServedCollection:
         Raises:
             RequestError: If there is nothing in it.
         """
+        self._check_open()
         if not text.strip():
             msg = "The text is empty: there is nothing to add."
             raise RequestError(msg)
@@ -282,13 +283,19 @@ class ServedCollection:
         """Add a picture that lies in one of the folders allowed; returns its id.
 
         Raises:
-            RequestError: If it lies elsewhere, or cannot be read.
+            RequestError: If it lies elsewhere, cannot be read, or is there already.
         """
+        self._check_open()
         roots = tuple(self._roots or ())
         policy = replace(self.store.media_policy, roots=roots, allow_urls=False)
         place, failure = self._place(path, policy)
         if place is None:
             msg = f"{_shown(path)} cannot be added: {failure}. Give a picture in one of the allowed folders."
+            raise RequestError(msg)
+        if known := self.store.get(where={SOURCE: str(place)}, include=[], limit=1)["ids"]:
+            if caption is None:
+                return str(known[0])
+            msg = f"{_shown(path)} is there already, as item {_shown(known[0])}: it stays as it is."
             raise RequestError(msg)
         # What is read anew while it is embedded is held to the same rules as what was looked at.
         store = copy(self.store)
@@ -297,23 +304,30 @@ class ServedCollection:
         self._known = None
         return id_
 
+    def _check_open(self) -> None:
+        if self._fence is not None:  # a client could neither see nor take out what it adds
+            msg = "A part of this collection is served: nothing can be added to it."
+            raise RequestError(msg)
+
     def _place(self, path: str, policy: MediaPolicy) -> tuple[Path | None, str]:
-        """Where a picture lies that may be added, links resolved; else why there is none."""
+        """Where a picture lies that may be added, links resolved; else why there is none.
+
+        What lies outside of the folders, or whether anything does, a client is not told.
+        """
         failure = "there is no such file"
         for root in policy.roots or ():
             try:
                 # Joined, an address is but a strange file name; an absolute path stays what it is.
                 place = (root / path).resolve()
-                known = place.is_file()
-            except (OSError, ValueError, RuntimeError):  # a zero byte, a name too long, links in a circle
-                continue
-            if not known:
-                continue
-            try:
+                inside = any(place.is_relative_to(each.resolve()) for each in policy.roots or ())
+                if not (inside and place.is_file()):
+                    continue
                 image_facts(place, policy)
                 image_facts(place, self.store.media_policy)
             except LoadError as error:
                 failure = reason_of(error)
+            except (OSError, ValueError, RuntimeError):  # a zero byte, a name too long, links in a circle
+                continue
             else:
                 return place, ""
         return None, failure
@@ -335,8 +349,9 @@ class ServedCollection:
 class _Watched:
     """A store that remembers the scores of its last search, which a retriever does not hand on."""
 
-    def __init__(self, store: MultimodalChroma) -> None:
+    def __init__(self, store: MultimodalChroma, media_policy: MediaPolicy) -> None:
         self._store = store
+        self.media_policy = media_policy  # of the server, for a reranker too
         self.scores: dict[str, float] = {}
 
     def __getattr__(self, name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import escape
+from os import PathLike, fsdecode
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langchain_core.documents import Document
@@ -18,9 +19,9 @@ from langchain_mmrag.media import (
     open_image,
     reason_of,
 )
-from langchain_mmrag.prompts import kind_of
+from langchain_mmrag.prompts import cite, kind_of
 from langchain_mmrag.quotes import excerpt_of
-from langchain_mmrag.types import ImageInput, Modality, image_source, thumbnails_of
+from langchain_mmrag.types import SOURCE, ImageInput, Modality, image_source, thumbnails_of
 
 if TYPE_CHECKING:
     from langchain_mmrag.queries import Query
@@ -109,13 +110,20 @@ def query_words(query: str | Query) -> str:
     """A query in words; of one without words, which picture it is."""
     if isinstance(query, str):
         return query
-    return query.text or ("" if query.image is None else describe_source(query.image))
+    return query.text or ("" if query.image is None else _told_image(query.image))
 
 
 def not_wanted(query: str | Query) -> str:
     """What a query does not want, in words."""
     if isinstance(query, str):
         return ""
-    image = None if query.not_image is None else describe_source(query.not_image)
+    image = None if query.not_image is None else _told_image(query.not_image)
     parts = [part for part in (query.not_text, image) if part is not None]
     return f"Not like: {', '.join(parts)}" if parts else ""
+
+
+def _told_image(image: ImageInput) -> str:
+    """Which picture is meant, without the folders it lies in."""
+    if isinstance(image, str | PathLike):
+        return cite(Document("", metadata={SOURCE: fsdecode(image)}))
+    return describe_source(image)

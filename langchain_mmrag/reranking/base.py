@@ -40,7 +40,15 @@ class MultimodalReranker(BaseDocumentCompressor):
     """How many documents to keep; all by default."""
 
     media_policy: MediaPolicy = DEFAULT_POLICY
-    """What may be opened. A document whose picture cannot be opened keeps its rank."""
+    """What may be opened; by default, inside of a `MultimodalRetriever`, what its store may open. A document
+    whose picture cannot be opened keeps its rank."""
+
+    def _policy(self, query: str) -> MediaPolicy:
+        """The policy given to this reranker, else that of the store whose documents these are."""
+        of_store = getattr(query, "media_policy", None)
+        if "media_policy" in self.model_fields_set or not isinstance(of_store, MediaPolicy):
+            return self.media_policy
+        return of_store
 
 
 class ScoringReranker(MultimodalReranker):
@@ -72,10 +80,10 @@ class ScoringReranker(MultimodalReranker):
         """
         if not documents:
             return []
-        scores = self._scores(query_of(query), documents)
+        scores = self._scores(query_of(query), documents, self._policy(query))
         return by_score(documents, scores)[: self.top_n]
 
-    def _scores(self, query: Query, documents: Sequence[Document]) -> list[float | None]:
+    def _scores(self, query: Query, documents: Sequence[Document], policy: MediaPolicy) -> list[float | None]:
         """A score for each document, higher is better; `None` where there is none."""
         raise NotImplementedError
 

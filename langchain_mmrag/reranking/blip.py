@@ -12,6 +12,7 @@ from pydantic import PrivateAttr, field_validator
 
 from langchain_mmrag._extras import require
 from langchain_mmrag.embeddings._hub import load_with_processor, name_or_parts
+from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.queries import Query
 from langchain_mmrag.reranking.base import ScoringReranker, batched, has_picture, picture_of
 
@@ -45,14 +46,14 @@ class BlipReranker(ScoringReranker):
     def _is_a_name_or_both_parts(cls, model: Any) -> Any:
         return name_or_parts(model)
 
-    def _scores(self, query: Query, documents: Sequence[Document]) -> list[float | None]:
+    def _scores(self, query: Query, documents: Sequence[Document], policy: MediaPolicy) -> list[float | None]:
         scores: list[float | None] = [None] * len(documents)
         text = (query.text or "").strip()
         candidates = [rank for rank, document in enumerate(documents) if has_picture(document)]
         if not text or not candidates:
             return scores
         for ranks in batched(candidates, self.batch_size):
-            pictures = {rank: picture_of(documents[rank], self.media_policy) for rank in ranks}
+            pictures = {rank: picture_of(documents[rank], policy) for rank in ranks}
             opened = {rank: picture for rank, picture in pictures.items() if picture is not None}
             for rank, score in zip(opened, self._match(text, [*opened.values()]), strict=True):
                 scores[rank] = score

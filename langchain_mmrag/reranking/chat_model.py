@@ -21,6 +21,7 @@ from langchain_mmrag._chat_models import takes_images
 from langchain_mmrag._prompt.blocks import text_block, text_if_no_pictures
 from langchain_mmrag._tracing import Redacting, discreet
 from langchain_mmrag.budget import PromptBudget, budget_for
+from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import documents_to_content_blocks, question_picture_blocks
 from langchain_mmrag.queries import Query
 from langchain_mmrag.reranking.base import MultimodalReranker, query_of
@@ -112,9 +113,9 @@ class ChatModelReranker(MultimodalReranker):
             LoadError: If the picture asked with cannot be opened.
             Exception: What the chat model raises; give it retries or fallbacks (`llm.with_retry()`).
         """
-        asked, ordered = query_of(query), [*documents]
+        asked, policy, ordered = query_of(query), self._policy(query), [*documents]
         for start, end in self._windows(len(ordered)):
-            call = self._call(asked, ordered[start:end])
+            call = self._call(asked, ordered[start:end], policy)
             order = call.order
             if order is None:
                 answer = self._judge.invoke(call.messages, {**_CONFIG, "callbacks": callbacks})
@@ -126,9 +127,9 @@ class ChatModelReranker(MultimodalReranker):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop."""
-        asked, ordered = query_of(query), [*documents]
+        asked, policy, ordered = query_of(query), self._policy(query), [*documents]
         for start, end in self._windows(len(ordered)):
-            call = await run_in_executor(None, self._call, asked, ordered[start:end])
+            call = await run_in_executor(None, self._call, asked, ordered[start:end], policy)
             order = call.order
             if order is None:
                 answer = await self._judge.ainvoke(call.messages, {**_CONFIG, "callbacks": callbacks})
@@ -153,37 +154,39 @@ class ChatModelReranker(MultimodalReranker):
                 return
             end -= max(1, size // 2)
 
-    def _call(self, query: Query, documents: Sequence[Document]) -> _Call:
+    def _call(self, query: Query, documents: Sequence[Document], policy: MediaPolicy) -> _Call:
         """What the model is to be sent; opening and hashing pictures takes its time."""
-        messages = self._messages(query, documents)
+        messages = self._messages(query, documents, policy)
         # Of all that is sent, pictures included: a picture changed on disk is judged anew.
         sent = json.dumps([message.content for message in messages], sort_keys=True)
         key = sha256(f"{id(self.llm)} {sent}".encode()).hexdigest()
         return _Call(messages, key, self._remembered(key))
 
-    def _messages(self, query: Query, documents: Sequence[Document]) -> list[BaseMessage]:
+    def _messages(
+        self, query: Query, documents: Sequence[Document], policy: MediaPolicy
+    ) -> list[BaseMessage]:
         images = takes_images(self.llm) is not False if self.images is None else self.images
         blocks = [
             text_block(f"Search query: {query.text}" if query.text else "The search query is a picture."),
             *([text_block(f"Not wanted: {query.not_text}")] if query.not_text else []),
-            *self._question_picture(query, images=images),
+            *self._question_picture(query, policy, images=images),
             text_block(f"The {len(documents)} results:"),
             *documents_to_content_blocks(
                 documents,
                 images=images,
                 budget=budget_for(self.llm, self.budget),
                 passage_chars=_WINDOW_CHARS,
-                media_policy=self.media_policy,
+                media_policy=policy,
             ),
             text_block("The numbers of the results, best first:"),
         ]
         return [SystemMessage(self.prompt), HumanMessage(content=text_if_no_pictures(blocks))]
 
-    def _question_picture(self, query: Query, *, images: bool) -> list[dict[str, Any]]:
+    def _question_picture(self, query: Query, policy: MediaPolicy, *, images: bool) -> list[dict[str, Any]]:
         if query.image is None:
             return []
         return question_picture_blocks(
-            query.image, images=images, max_side=self.budget.max_side, media_policy=self.media_policy
+            query.image, images=images, max_side=self.budget.max_side, media_policy=policy
         )
 
     def _read(self, key: str, answer: Any, count: int) -> list[int]:

@@ -13,7 +13,7 @@ from pydantic import PrivateAttr, field_validator
 
 from langchain_mmrag._extras import require
 from langchain_mmrag.embeddings._hub import load_pretrained
-from langchain_mmrag.media import open_image
+from langchain_mmrag.media import MediaPolicy, open_image
 from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.queries import Query
 from langchain_mmrag.quotes import excerpt_of
@@ -52,34 +52,34 @@ class CrossEncoderReranker(ScoringReranker):
         msg = f"model is a {type(model).__name__}: give a name, a folder, or a CrossEncoder"
         raise ValueError(msg)
 
-    def _scores(self, query: Query, documents: Sequence[Document]) -> list[float | None]:
+    def _scores(self, query: Query, documents: Sequence[Document], policy: MediaPolicy) -> list[float | None]:
         scores: list[float | None] = [None] * len(documents)
         with self._lock:
             model = self._load()
         sees = "image" in getattr(model, "modalities", ())
-        asked = self._question(query, sees=sees)
+        asked = self._question(query, policy, sees=sees)
         if asked is None:
             return scores
         for ranks in batched(range(len(documents)), self.batch_size):
-            inputs = {rank: self._input(documents[rank], sees=sees) for rank in ranks}
+            inputs = {rank: self._input(documents[rank], policy, sees=sees) for rank in ranks}
             pairs = {rank: (asked, read) for rank, read in inputs.items() if read is not None}
             for rank, score in zip(pairs, self._predict(model, [*pairs.values()]), strict=True):
                 scores[rank] = score
         return scores
 
-    def _question(self, query: Query, *, sees: bool) -> Any:
+    def _question(self, query: Query, policy: MediaPolicy, *, sees: bool) -> Any:
         text = (query.text or "").strip()
-        picture = open_image(query.image, self.media_policy) if sees and query.image is not None else None
+        picture = open_image(query.image, policy) if sees and query.image is not None else None
         return _together(picture, text)
 
-    def _input(self, document: Document, *, sees: bool) -> Any:
+    def _input(self, document: Document, policy: MediaPolicy, *, sees: bool) -> Any:
         """What the model reads of a document; `None` if there is nothing."""
         if kind_of(document) == "image":
-            picture = picture_of(document, self.media_policy) if sees else None
+            picture = picture_of(document, policy) if sees else None
             # a picture that cannot be opened must not fall behind for the little its caption says
             is_lost = sees and picture is None and has_picture(document)
             return None if is_lost else _together(picture, picture_text(document))
-        picture = picture_of(document, self.media_policy) if sees and has_picture(document) else None
+        picture = picture_of(document, policy) if sees and has_picture(document) else None
         return _together(picture, excerpt_of(document).text.strip())
 
     def _predict(self, model: Any, pairs: list[tuple[Any, Any]]) -> list[float]:

@@ -25,7 +25,7 @@ from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.queries import Query
 from langchain_mmrag.retrievers import MultimodalRetriever, media_policy_of, not_a_retriever
-from langchain_mmrag.tools.arguments import arguments_of, explain_arguments
+from langchain_mmrag.tools.arguments import MAX_RESULTS, arguments_of, explain_arguments
 from langchain_mmrag.tools.asked_images import AskedImages
 from langchain_mmrag.tools.filters import MetadataKey, keys_seen, keys_told, sampled_metadata, to_where
 from langchain_mmrag.tools.results import PREVIEW_BYTES, as_content, documents_of, has_lost_payload, slim
@@ -284,10 +284,14 @@ class _Search:
     def at_full_size(
         self, message: ToolMessage, images: bool, max_images: int | None, family: ModelFamily | None
     ) -> ToolMessage:
-        documents = documents_of(message)
+        try:
+            documents = documents_of(message)
+        except ValueError:  # no artifact of this tool's
+            return message
         policy: MediaPolicy | None = self._policy()
-        if documents and self._stored is not None and all(each.id for each in documents):
-            documents = self._stored.anew(documents)
+        documents = documents and documents[:MAX_RESULTS]
+        if documents and self._stored is not None:
+            documents = self._stored.anew(documents) if all(each.id for each in documents) else None
         elif documents and images:
             policy = None if has_lost_payload(documents) else _fenced(self._media_policy)
         if not documents or policy is None:

@@ -501,3 +501,13 @@ def test_a_tool_made_of_the_chain_says_what_it_takes(shelf):
     assert "image" not in str(tool.args["input"])
     assert tool.invoke({"input": QUESTION, "modality": "text"})["context"] == shelf.documents
     assert shelf.asked == [Query(text=QUESTION, modality="text")]
+
+
+@pytest.mark.filterwarnings("ignore:This API is in beta")
+def test_a_tool_made_of_the_chain_takes_no_files_and_no_filter_of_a_model(shelf):
+    tool = create_rag_chain(shelf).as_tool(name="ask", description="Answers.")
+    schema = tool.args_schema.model_json_schema()
+    assert schema["description"] == "A question in words."
+    assert not schema.get("additionalProperties")
+    tool.invoke({"input": QUESTION, "image": "/etc/passwd", "filter": {"tenant": "b"}, "k": 1})
+    assert shelf.asked == [QUESTION]

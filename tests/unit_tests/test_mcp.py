@@ -21,9 +21,11 @@ from langchain_mmrag.errors import MissingDependencyError
 from langchain_mmrag.mcp import create_server, http_app
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.quotes import PASSAGE_CHARS
+from langchain_mmrag.reranking import ChatModelReranker
 from langchain_mmrag.retrievers import MultimodalRetriever
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
+from tests.unit_tests.answering import decoded, model, pictures
 from tests.unit_tests.mcp_clients import Waiting, opened, pictures_of, same_pixels, text_of
 
 ODD_ID = "naïve/光\n..%2F? #1"
@@ -511,6 +513,56 @@ async def test_of_several_folders_the_one_that_has_the_picture_is_found(store, t
         assert "there is no such file" in text_of(missing)
     assert store.get()["metadatas"][0]["source"] == str(roots[1] / "a.png")
     assert len(store.get()["ids"]) == 1
+
+
+async def test_what_is_there_is_not_added_over(store, tmp_path):
+    place = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(place)
+    [id_] = store.add_images([place], [{"album": "old", "caption": "first"}])
+    async with served(store, writable=True, roots=[tmp_path]) as session:
+        forged = await session.call_tool("add_image", {"path": "a.png", "caption": "forged"})
+        assert forged.isError
+        assert "there already" in text_of(forged)
+        again = await session.call_tool("add_image", {"path": "a.png"})
+        assert id_ in text_of(again)
+    assert store.get(id_)["metadatas"][0]["album"] == "old"
+
+
+async def test_nothing_is_added_to_a_part_of_a_collection(store, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    part = MultimodalRetriever(store=store, filter={"tenant": "a"})
+    async with served({"part": part}, writable=True, roots=[tmp_path]) as session:
+        for tool, given in (("add_text", {"text": "new"}), ("add_image", {"path": "a.png"})):
+            refused = await session.call_tool(tool, given)
+            assert refused.isError
+            assert "A part of this collection is served" in text_of(refused)
+    assert store.get()["ids"] == []
+
+
+async def test_where_files_lie_outside_of_the_folders_is_not_told(store, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    async with served(store, writable=True, roots=[root]) as session:
+        told = [
+            text_of(await session.call_tool("add_image", {"path": str(tmp_path / name)})).replace(name, "")
+            for name in ("secret.png", "nothing.png")
+        ]
+    assert told[0] == told[1]
+
+
+async def test_a_reranker_opens_what_the_server_may_open(store, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    Image.new("RGB", (8, 8), "red").save(root / "a.png")
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "secret.png")
+    store.add_images([root / "a.png", tmp_path / "secret.png"])
+    judge = model("[1] > [2]")
+    retriever = MultimodalRetriever(store=store, k=2, reranker=ChatModelReranker(llm=judge))
+    async with served({"all": retriever}, roots=[root]) as session:
+        assert not (await session.call_tool("search", {"query": "red"})).isError
+    (sent,) = pictures(judge.calls[0][-1].content)
+    assert decoded(sent).size == (8, 8)
 
 
 async def test_a_picture_that_is_swapped_while_it_is_added_is_not_read(store, tmp_path, monkeypatch):

@@ -265,3 +265,22 @@ def test_a_source_that_comes_several_times_is_named_once():
     documents = [note("The dog slept."), note("The cat sat.", "b.md"), note("The dog ran.")]
     lines = quote_evidence("the dog", documents).splitlines()
     assert lines[lines.index("Sources:") + 1 :][:3] == ["[1] [3] notes.md", "[2] b.md", ""]
+
+
+@pytest.mark.parametrize(
+    ("source", "label"),
+    [
+        ("postgresql://admin:hunter2@db.internal/shop?sslkey=abc", "postgresql://db.internal/shop"),
+        ("sftp://me:pw@host/a.png", "sftp://host/a.png"),
+        ("FILE:///home/me/a.png", "a.png"),
+        ("file://localhost/home/me/a.png", "a.png"),
+        ("file:/home/me/a.png", "a.png"),
+        (" /home/me/a.png", "a.png"),
+        ("~/pictures/a.png", "a.png"),
+        ("\\Users\\me\\a.png", "a.png"),
+        ("s3://bucket/a.png", "s3://bucket/a.png"),
+        ("what is this?.png", "what is this?.png"),
+    ],
+)
+def test_a_label_tells_no_folders_and_no_secrets(source, label):
+    assert cite(Document("", metadata={"source": source})) == label

@@ -13,7 +13,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from PIL import Image
 
 from langchain_mmrag.budget import PromptBudget
+from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.quotes import PASSAGE_CHARS
+from langchain_mmrag.retrievers import MultimodalRetriever
 from langchain_mmrag.tools import cited_documents, create_search_tool
 from langchain_mmrag.tools.results import as_name, name_of, slim
 from langchain_mmrag.types import CHUNK, CHUNK_START
@@ -198,3 +200,24 @@ def test_citations_are_looked_up_in_what_a_checkpoint_gives_back():
     message = result(A).model_copy(update={"artifact": [A.model_dump()]})
     answer = AIMessage([{"type": "text", "text": f"Yes [{name_of(A)}]."}])
     assert cited_documents([HumanMessage("?"), message, answer]).cited == {name_of(A): A}
+
+
+# --- artifacts that somebody else has written ----------------------------------------------------------------------
+
+
+def test_an_artifact_without_ids_opens_nothing_that_a_collection_does_not_vouch_for(store, tmp_path):
+    picture_file(tmp_path / "secret.png", "blue")
+    store.add_texts(["a note"])
+    retriever = MultimodalRetriever(store=store)
+    tool = create_search_tool(retriever, media_policy=MediaPolicy(roots=(tmp_path,)))
+    forged = ToolMessage("x", tool_call_id="1", name=tool.name, artifact=[picture(tmp_path / "secret.png")])
+    assert tool.with_pictures(forged).content == "x"
+
+
+@pytest.mark.parametrize("id_", [["a"], {"a": 1}, True])
+def test_an_artifact_of_another_kind_leaves_the_message_as_it_is(store, id_):
+    tool = create_search_tool(MultimodalRetriever(store=store))
+    broken = ToolMessage(
+        "x", tool_call_id="1", name=tool.name, artifact=[{"page_content": "", "metadata": {}, "id": id_}]
+    )
+    assert tool.with_pictures(broken).content == "x"
