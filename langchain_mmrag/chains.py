@@ -135,8 +135,8 @@ def create_rag_chain(
     `chain.with_fallbacks()`, tell their handlers of what they are given: a `Query` tells no bytes. A stream
     falls back only on what fails before its first chunk, which is the context: use `llm.with_fallbacks()`.
 
-    As a tool of an agent, `chain.pick("answer").as_tool(name=..., description=...)` gives the answer alone: the
-    whole result names files.
+    As a tool of an agent, `chain.pick("answer").as_tool(name=..., description=...)` gives the answer alone:
+    the whole result names files.
 
     Args:
         retriever: Gets a `str` for a question of text alone, else a `Query`; also any other runnable from a
