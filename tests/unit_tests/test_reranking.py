@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 import threading
-import time
 from hashlib import sha256
 from itertools import permutations
 
@@ -388,8 +387,8 @@ def test_answers_are_read_leniently(answer, order):
     assert parse_order(answer, 3) == order
 
 
-def test_reading_a_long_hostile_answer_is_quick():
-    began = time.perf_counter()
+@pytest.mark.timeout(30)  # an expression that goes back and forth would take hours
+def test_reading_a_long_hostile_answer_comes_to_an_end():
     for hostile in (
         "[1" * 20000,
         "1 >" * 20000,
@@ -399,7 +398,6 @@ def test_reading_a_long_hostile_answer_is_quick():
         "1" * 50000,
     ):
         parse_order(hostile, 5)
-    assert time.perf_counter() - began < 3
 
 
 def test_every_full_order_is_read_back():
