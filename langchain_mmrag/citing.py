@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from langchain_core.documents import Document
 
-from langchain_mmrag.media import describe_source
+from langchain_mmrag.media import describe_source, without_user_info
 from langchain_mmrag.types import END_S, PAGE, ROW, SOURCE, START_S, Modality, modality_of
 
 TAG_OPENING = re.compile(r"<(?=[^\w<>]*(?:passage|table|transcript|caption|ocr_text))", re.IGNORECASE)
@@ -19,7 +19,6 @@ TAG_OPENING = re.compile(r"<(?=[^\w<>]*(?:passage|table|transcript|caption|ocr_t
 
 _LABEL_CHARS = 160
 _URL = re.compile(r"https?://(?:[^/?#]*@)?([^?#]*)", re.IGNORECASE)
-_USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _ADDRESS = ("http://", "https://", "file://")
 _ADDRESS_SAFE = "/:?&=@+,;%~*!$[]"  # `'`, `(`, `)` and blanks end a link in Markdown or HTML
 
@@ -99,7 +98,7 @@ def _address(source: str) -> str | None:
         return f"file:{path}" if path.startswith("//") else f"file:///{path}"
     if not source.lower().startswith(_ADDRESS):
         return None
-    address, hash_, fragment = _USER_INFO.sub(r"\1", source).partition("#")
+    address, hash_, fragment = without_user_info(source).partition("#")
     return _percent(address, _ADDRESS_SAFE) + hash_ + _percent(fragment, _ADDRESS_SAFE)
 
 
@@ -128,7 +127,7 @@ def _source_name(metadata: Mapping[str, Any]) -> str:
 
 def _secretless(source: str) -> str:
     """An address of any other kind without user name, password and query; anything else as it is."""
-    return _USER_INFO.sub(r"\1", source).partition("?")[0] if "://" in source else source
+    return without_user_info(source).partition("?")[0] if "://" in source else source
 
 
 def _clock(seconds: float) -> str:

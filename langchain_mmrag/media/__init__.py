@@ -12,7 +12,13 @@ capped before decoding.
 from __future__ import annotations
 
 from langchain_mmrag.media.decode import ImageFacts, image_facts, open_image
-from langchain_mmrag.media.describe import describe_source, is_url, reason_of
+from langchain_mmrag.media.describe import (
+    describe_source,
+    holds_secret,
+    is_url,
+    reason_of,
+    without_user_info,
+)
 from langchain_mmrag.media.encode import PromptPicture, encode_image, prompt_picture
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.sources import read_media
@@ -24,10 +30,12 @@ __all__ = [
     "PromptPicture",
     "describe_source",
     "encode_image",
+    "holds_secret",
     "image_facts",
     "is_url",
     "open_image",
     "prompt_picture",
     "read_media",
     "reason_of",
+    "without_user_info",
 ]

@@ -42,6 +42,16 @@ def describe_source(source: ImageInput) -> str:
     return _describe_other(source)
 
 
+def without_user_info(address: str) -> str:
+    """An address of any scheme without user name and password; other text as it is."""
+    return _USER_INFO.sub(r"\1", address)
+
+
+def holds_secret(address: str) -> bool:
+    """Whether a value in the query or fragment of an address goes by a name such as `token`."""
+    return any(_SECRET.search(f"?{part}") for part in re.split("[?&;#]", address)[1:])
+
+
 def reason_of(error: LoadError) -> str:
     """Why a picture is not shown, for the reader of a prompt or a page.
 

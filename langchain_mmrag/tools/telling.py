@@ -15,7 +15,7 @@ from langchain_core.documents import Document
 
 from langchain_mmrag.citing import cite, cite_link
 from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import describe_source, is_url, reason_of
+from langchain_mmrag.media import describe_source, holds_secret, is_url, reason_of, without_user_info
 from langchain_mmrag.types import CAPTION, CHUNK, OCR_TEXT, SOURCE, SUMMARY
 
 DATA_NOTE: Final = (
@@ -23,7 +23,6 @@ DATA_NOTE: Final = (
 )
 
 _TEXTS: Final = frozenset({CAPTION, OCR_TEXT, SUMMARY, CHUNK})
-_USER_INFO: Final = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _START: Final = r"(?:file://|[A-Za-z]:[\\/]|\\\\|~?/)"
 _QUOTED_PATH: Final = re.compile(rf"(?P<quote>['\"])({_START}[^'\"]*)(?P=quote)")
 _PATH: Final = re.compile(rf"(?<![\w:/.~\\])({_START}[^\s'\",;)]+)")
@@ -50,7 +49,7 @@ def told_source(value: str) -> str:
         return web_address(value) or ""
     if is_of_machine(value):
         return cite(Document("", metadata={SOURCE: value}))
-    return _USER_INFO.sub(r"\1", value)
+    return without_user_info(value)
 
 
 def told_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,8 +67,7 @@ def web_address(link: str) -> str | None:
     """A web address without user name and password, or query and fragment if there is a secret in them."""
     address = cite_link(Document("", metadata={SOURCE: link})) or ""
     path = re.split("[?#]", address, maxsplit=1)[0]
-    parts = re.split("[?&;#]", address[len(path) :])
-    return path if any("***" in describe_source(f"http://x?{part}") for part in parts) else address or None
+    return path if holds_secret(address) else address or None
 
 
 def folders_of(given: Sequence[str | os.PathLike[str]], name: str) -> tuple[Path, ...]:

@@ -1,10 +1,7 @@
 """`MultimodalChroma` against a real Chroma server over HTTP on the loopback address."""
 
 import gc
-import socket
-import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from uuid import uuid4
@@ -18,50 +15,35 @@ from langchain_mmrag.queries import Query
 from langchain_mmrag.retrievers import MultimodalRetriever
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
+from tests.integration_tests.servers import HOST, free_port, running, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:chromadb")
-
-HOST = "127.0.0.1"
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     """Port of a server that lives as long as this module's tests."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     folder = tmp_path_factory.mktemp("server")
+    log = folder / "log"
     command = [Path(sys.executable).with_name("chroma"), "run", "--host", HOST, "--port", str(free)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([*command, "--path", folder / "db"], stdout=log, stderr=log, cwd=folder)
+    with running([*command, "--path", folder / "db"], log, cwd=folder) as server:
         try:
-            wait_for(server, free, folder / "log")
+            wait_for(server, log, lambda: is_alive(free))
             yield free
         finally:
             # Chroma's clients do not close their connections: they shall go here, not in the midst of other tests.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 gc.collect()
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
 
 
-def wait_for(server, port, log, seconds=90):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            pytest.fail(f"the server stopped: {log.read_text()}")
-        try:
-            chromadb.HttpClient(HOST, port).heartbeat()
-        except ValueError:
-            time.sleep(0.3)
-        else:
-            return
-    pytest.fail(f"no server after {seconds} s: {log.read_text()}")
+def is_alive(port):
+    try:
+        chromadb.HttpClient(HOST, port).heartbeat()
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.fixture

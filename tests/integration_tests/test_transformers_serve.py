@@ -5,10 +5,7 @@ for the very pictures it was sent: that the pictures arrive is what these tests 
 """
 
 import os
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -21,6 +18,7 @@ from langchain_openai import ChatOpenAI
 from langchain_mmrag.chains import create_rag_chain
 from langchain_mmrag.chat_models import ChatTransformers
 from langchain_mmrag.prompts import image_block
+from tests.integration_tests.servers import HOST, free_port, running, wait_for
 from tests.tiny_vision_model import llava
 from tests.unit_tests.answering import ShelfRetriever, note, picture, picture_file
 
@@ -32,42 +30,22 @@ QUESTION = "What colour is it?"
 def served(tmp_path_factory):
     """The model's name and the address of a server that lives as long as this module's tests."""
     folder = tmp_path_factory.mktemp("serve")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port, log = str(free_port()), folder / "log"
     command = [Path(sys.executable).with_name("transformers"), "serve"]  # it loads a model when asked
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", port, "--device", "cpu"],
-            env={**os.environ, **offline, "OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            llava(folder / "model")  # while the server starts
-            wait_for(server, f"http://127.0.0.1:{port}/health", folder / "log")
-            yield str(folder / "model"), f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+    command += ["--host", HOST, "--port", port, "--device", "cpu"]
+    with running(command, log, env={**os.environ, **offline, "OMP_NUM_THREADS": "1"}) as server:
+        llava(folder / "model")  # while the server starts
+        wait_for(server, log, lambda: is_healthy(f"http://{HOST}:{port}/health"))
+        yield str(folder / "model"), f"http://{HOST}:{port}/v1"
 
 
-def wait_for(server, address, log, seconds=90):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            pytest.fail(f"the server stopped: {log.read_text()}")
-        try:
-            with urlopen(address, timeout=2):
-                return
-        except (URLError, TimeoutError):
-            time.sleep(0.1)
-    pytest.fail(f"no answer in {seconds} s: {log.read_text()}")
+def is_healthy(address):
+    try:
+        with urlopen(address, timeout=2):
+            return True
+    except (URLError, TimeoutError):
+        return False
 
 
 @pytest.fixture
