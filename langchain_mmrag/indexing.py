@@ -21,7 +21,7 @@ from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX, printable
 from langchain_mmrag.document_loaders.directory import LoadFailure, find_files, kind_of, unsupported
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import MediaPolicy, read_media
-from langchain_mmrag.types import SHA256, SOURCE
+from langchain_mmrag.types import FILE_SHA256, PART, PARTS, SHA256, SOURCE
 
 if TYPE_CHECKING:
     from langchain_mmrag.vectorstores import MultimodalChroma
@@ -106,7 +106,7 @@ class _Known:
 
     ids: list[str] = field(default_factory=list)
     digests: Counter[str] = field(default_factory=Counter)
-    parts: int = 1
+    parts: int = 0
 
     def is_complete(self, sha256: str) -> bool:
         return dict(self.digests) == {sha256: self.parts}
@@ -231,8 +231,9 @@ def _known_files(store: MultimodalChroma) -> dict[str, _Known]:
             if id_.startswith(FILE_ID_PREFIX) and metadata:
                 known = files.setdefault(str(metadata[SOURCE]), _Known())
                 known.ids.append(id_)
-                known.digests[str(metadata.get(SHA256))] += 1
-                known.parts = int(metadata.get("chunks", 1))
+                known.digests[str(metadata.get(FILE_SHA256) or metadata.get(SHA256))] += 1
+                # several parts, but no last one that says how many: the run before was interrupted
+                known.parts = int(metadata.get(PARTS, known.parts if PART in metadata else 1))
         if len(page["ids"]) < _PAGE:
             return files
         offset += _PAGE

@@ -17,7 +17,12 @@ ImageInput: TypeAlias = "str | PathLike[str] | bytes | BinaryIO | Image"
 
 MODALITY = "modality"
 SOURCE = "source"
+PATH = "path"  # of a picture that was taken out of its source
 SHA256 = "sha256"
+FILE_SHA256 = "file_sha256"
+LOADER = "loader"
+PART = "part"
+PARTS = "parts"
 MIME_TYPE = "mime_type"
 WIDTH = "width"
 HEIGHT = "height"
@@ -29,7 +34,13 @@ START_S = "start_s"
 END_S = "end_s"
 PAGE = "page"
 ROW = "row"
+LAST_ROW = "last_row"
+SHEET = "sheet"
+BBOX = "bbox"
+TITLE = "title"
+HEADING = "heading"
 PARENT_ID = "parent_id"
+NEAR_ID = "near_id"
 CHUNK = "chunk"
 CHUNK_START = "chunk_start"
 CHUNK_END = "mmrag_chunk_end"  # these two are marks of a store's own: no key of a caller's is taken for them
@@ -37,7 +48,7 @@ WINDOW = "mmrag_window"
 TRUNCATED = "truncated"
 COLLAPSED_IDS = "collapsed_ids"
 
-_IMAGE_KEYS = ("path", "uri", SOURCE)
+_IMAGE_KEYS = (PATH, "uri", SOURCE)
 _MODALITIES = ("text", "image", "table", "video", "audio")
 
 

@@ -8,7 +8,6 @@ from typing import Final
 
 from langchain_mmrag.errors import UnsupportedFormatError
 from langchain_mmrag.media import is_url
-from langchain_mmrag.types import Modality
 
 FILE_ID_PREFIX: Final = "file:"
 """Starts the id of every document a loader made: indexing touches no document that was added otherwise."""
@@ -32,10 +31,10 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def file_document_id(modality: Modality, source: str, sha256: str, position: int = 0) -> str:
-    """Id of part `position` of a file: the same file at the same place always gets the same ids.
+def file_document_id(source: str, sha256: str, key: str = "0") -> str:
+    """Id of part `key` of a file: the same file at the same place always gets the same ids.
 
     The place is part of it: two copies of a picture are two documents, and each goes when its file goes.
     """
-    key = "\0".join((modality, source, sha256, str(position)))
-    return FILE_ID_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{source}\0{sha256}\0{key}".encode())
+    return FILE_ID_PREFIX + digest.hexdigest()[:32]

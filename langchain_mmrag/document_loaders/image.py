@@ -55,7 +55,7 @@ class ImageLoader(BaseLoader):
         if self.caption:
             metadata[CAPTION] = self.caption
         yield Document(
-            id=file_document_id("image", self.source, facts.sha256),
+            id=file_document_id(self.source, facts.sha256),
             page_content=self.caption,
             metadata=metadata,
         )

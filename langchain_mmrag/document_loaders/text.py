@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -11,13 +10,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
-from langchain_core.document_loaders import BaseLoader
-from langchain_core.documents import Document
-
-from langchain_mmrag.document_loaders._ids import file_document_id, source_of
+from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
 from langchain_mmrag.errors import CorruptMediaError, UnsupportedFormatError
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
-from langchain_mmrag.types import SHA256, SOURCE
+from langchain_mmrag.media import MediaPolicy
+from langchain_mmrag.types import HEADING
 
 PASSAGE_TOKENS: Final = 68
 """Estimated tokens of a passage: CLIP's text towers read 77, two of them the start and end marks.
@@ -64,17 +60,18 @@ class _Section:
     body: str
 
 
-class TextLoader(BaseLoader):
-    """Load a text, Markdown or reStructuredText file as passages, cut at headings, paragraphs, sentences.
+class TextLoader(FileLoader):
+    """Load a text or reStructuredText file as passages, cut at headings, paragraphs, sentences.
 
-    Each passage carries its section's heading, `source`, the file's `sha256`, and its place: `chunk` (from 0)
-    of `chunks`.
+    Each passage carries its section's `heading` and what every part of a file does; see `FileLoader`.
 
     Args:
         path: The file.
         max_tokens: Size of a passage in tokens of CLIP's tokenizer, estimated.
         media_policy: What may be opened.
     """
+
+    name = ""
 
     def __init__(
         self,
@@ -83,36 +80,26 @@ class TextLoader(BaseLoader):
         max_tokens: int = PASSAGE_TOKENS,
         media_policy: MediaPolicy | None = None,
     ) -> None:
-        self.source = source_of(path)
+        super().__init__(path, media_policy=media_policy)
         self.max_tokens = max_tokens
-        self.media_policy = media_policy or DEFAULT_POLICY
 
-    def lazy_load(self) -> Iterator[Document]:
-        """Yield the passages in the order of the file.
+    @property
+    def fingerprint(self) -> str:
+        """Empty unless the size of passages is another one."""
+        return "" if self.max_tokens == PASSAGE_TOKENS else f"text:max_tokens={self.max_tokens}"
+
+    def parts(self, file: SourceFile) -> Iterator[Part]:
+        """Yield the passages.
 
         Raises:
-            LoadError: If the file cannot be read, is empty, is not text, or the policy refuses it.
+            LoadError: If the file is not text, or blank.
         """
-        data = read_media(self.source, self.media_policy)
-        passages = split_passages(decode_text(data, self.source), max_tokens=self.max_tokens)
+        passages = split_passages(decode_text(file.read(), self.source), max_tokens=self.max_tokens)
         if not passages:
             msg = f"{self.source} is empty: there is no text to index"
             raise CorruptMediaError(msg)
-        sha256 = hashlib.sha256(data).hexdigest()
-        for chunk, passage in enumerate(passages):
-            metadata: dict[str, str | int] = {
-                SOURCE: self.source,
-                SHA256: sha256,
-                "chunk": chunk,
-                "chunks": len(passages),
-            }
-            if passage.heading:
-                metadata["heading"] = passage.heading
-            yield Document(
-                id=file_document_id("text", self.source, sha256, chunk),
-                page_content=passage.text,
-                metadata=metadata,
-            )
+        for passage in passages:
+            yield Part(text=passage.text, metadata={HEADING: passage.heading} if passage.heading else {})
 
 
 def decode_text(data: bytes, name: str) -> str:

@@ -20,6 +20,7 @@ from langchain_mmrag.media.describe import (
     without_user_info,
 )
 from langchain_mmrag.media.encode import PromptPicture, encode_image, prompt_picture
+from langchain_mmrag.media.local import open_local
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.sources import read_media
 
@@ -34,6 +35,7 @@ __all__ = [
     "image_facts",
     "is_url",
     "open_image",
+    "open_local",
     "prompt_picture",
     "read_media",
     "reason_of",

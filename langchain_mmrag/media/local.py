@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from langchain_mmrag.errors import LoadError, SourceNotFoundError, UnsafeSourceError
 from langchain_mmrag.media.describe import describe_source
@@ -25,16 +28,42 @@ def read_local(path: str, policy: MediaPolicy) -> bytes:
         LoadError: If it cannot be read.
     """
     name = describe_source(path)
+    with _reading(name), open_local(path, policy) as file:
+        size = os.fstat(file.fileno()).st_size
+        check_size(size, name, policy)
+        return read_bounded(file.read, name, policy, chunk=max(size, 2**16) + 1)
+
+
+def open_local(path: str, policy: MediaPolicy) -> BinaryIO:
+    """The file at `path`, open to be read a piece at a time: of any size, unbuffered.
+
+    Raises:
+        SourceNotFoundError: If there is no such file.
+        UnsafeSourceError: If it lies outside the roots or is no regular file.
+        LoadError: If it cannot be read.
+    """
+    name = describe_source(path)
     if not policy.allow_local:
         msg = f"{name}: local files are turned off by the media policy (MediaPolicy.allow_local)"
         raise UnsafeSourceError(msg)
-    try:
+    with _reading(name):
         # The file that is measured is the one that is read: an open descriptor cannot be swapped for another.
-        with os.fdopen(_open(path, name, policy.roots), "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            _require_regular(status, name)  # again: what was looked at before may have been replaced
-            check_size(status.st_size, name, policy)
-            return read_bounded(file.read, name, policy, chunk=max(status.st_size, 2**16) + 1)
+        file = os.fdopen(_open(path, name, policy.roots), "rb", buffering=0)
+        try:
+            _require_regular(os.fstat(file.fileno()), name)  # again: it may have been replaced meanwhile
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Errors of the system as this package's own."""
+    try:
+        yield
+    except LoadError:  # some of ours are `OSError`s too, and say more
+        raise
     except FileNotFoundError as error:
         msg = f"no such file: {name}"
         raise SourceNotFoundError(msg) from error

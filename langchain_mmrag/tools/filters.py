@@ -26,19 +26,24 @@ MAX_VALUE_CHARS: Final = 500
 _KINDS: Final[dict[type, Kind]] = {str: "text", bool: "boolean", int: "number", float: "number"}
 _HIDDEN: Final = frozenset(
     {
-        "path",
+        types.PATH,
         "uri",
         "type",
         types.MODALITY,  # an argument of its own
         types.SHA256,
+        types.FILE_SHA256,
+        types.LOADER,
+        types.PART,
+        types.PARTS,
+        types.BBOX,
         types.CAPTION,
         types.OCR_TEXT,
         types.SUMMARY,
         types.THUMBNAIL,
         types.PARENT_ID,
+        types.NEAR_ID,
         types.CHUNK,
         types.CHUNK_START,
-        "chunks",  # how many a file has
         "relevance_score",
         types.TRUNCATED,
         types.COLLAPSED_IDS,

@@ -214,9 +214,9 @@ def test_passages_say_where_they_stand(tmp_path):
     path.write_text("# A\none\n# B\ntwo\n", encoding="utf-8")
     first, second = TextLoader(path).load()
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    place = {"source": str(path), "sha256": sha256, "chunks": 2}
-    assert first.metadata == place | {"chunk": 0, "heading": "A"}
-    assert second.metadata == place | {"chunk": 1, "heading": "B"}
+    place = {"source": str(path), "file_sha256": sha256}
+    assert first.metadata == place | {"part": 0, "heading": "A"}
+    assert second.metadata == place | {"part": 1, "parts": 2, "heading": "B"}
     assert first.id != second.id
 
 

@@ -153,7 +153,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(store, tmp_path):
 
 def test_a_file_of_which_only_some_parts_were_written_is_written_again(store, folder):
     index_paths(store, [folder / "notes.md"])
-    store.delete(ids=store.get(where={"chunk": 1})["ids"])
+    store.delete(ids=store.get(where={"part": 1})["ids"])
     assert index_paths(store, [folder / "notes.md"]) == IndexReport(updated=1)
     assert sources(store) == ["notes.md", "notes.md"]
 
