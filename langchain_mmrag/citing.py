@@ -12,7 +12,18 @@ from urllib.parse import quote, unquote
 from langchain_core.documents import Document
 
 from langchain_mmrag.media import describe_source, without_user_info
-from langchain_mmrag.types import END_S, PAGE, ROW, SOURCE, START_S, Modality, modality_of
+from langchain_mmrag.types import (
+    BBOX,
+    END_S,
+    LAST_ROW,
+    PAGE,
+    ROW,
+    SHEET,
+    SOURCE,
+    START_S,
+    Modality,
+    modality_of,
+)
 
 TAG_OPENING = re.compile(r"<(?=[^\w<>]*(?:passage|table|transcript|caption|ocr_text))", re.IGNORECASE)
 """Where text begins to look like one of the tags that evidence stands between."""
@@ -32,22 +43,18 @@ def kind_of(document: Document) -> Modality:
 
 
 def cite(document: Document) -> str:
-    """Where a document is from, for people: `notes.md, p. 3`, `clip.mp4 0:12-0:15`, `prices.csv, row 7`.
+    """Where a document is from, for people.
+
+    `report.pdf p. 12`, `talk.mp4 12:31-12:40`, `sales.xlsx Q3!row 17`, `prices.csv rows 7-9`,
+    `scan.png (text at 12%, 34%)`: percent of width and height, from the top left.
 
     A relative source is shown as it stands; of an absolute path only the file's name, since the rest says
     more about the machine than about the evidence; a URL without its query.
     """
     metadata = document.metadata
     label = one_line(_source_name(metadata)) or f"{kind_of(document)} without a source"
-    times = (seconds_of(metadata, START_S), seconds_of(metadata, END_S))
-    if span := "-".join(_clock(time) for time in times if time is not None):
-        label += f" {span}"
-    page = metadata.get("page_label", metadata.get(PAGE))
-    if page is not None:
-        label += f", p. {page}"
-    if metadata.get(ROW) is not None:
-        label += f", row {metadata[ROW]}"
-    return one_line(label)
+    place = " ".join(filter(None, (_span(metadata), _page(metadata), _rows(metadata), _spot(document))))
+    return one_line(f"{label} {place}")
 
 
 def cite_link(document: Document) -> str | None:
@@ -70,6 +77,38 @@ def cite_link(document: Document) -> str | None:
         return source
     fragment = f"t={seconds}" if seconds else f"page={_percent(str(page), '')}"
     return f"{source.partition('#')[0]}#{fragment}"
+
+
+def _span(metadata: Mapping[str, Any]) -> str:
+    times = (seconds_of(metadata, START_S), seconds_of(metadata, END_S))
+    return "-".join(_clock(time) for time in times if time is not None)
+
+
+def _page(metadata: Mapping[str, Any]) -> str:
+    page = metadata.get("page_label", metadata.get(PAGE))
+    return "" if page is None else f"p. {page}"
+
+
+def _rows(metadata: Mapping[str, Any]) -> str:
+    """`Q3!row 17`: the sheet or table, and the rows of it."""
+    sheet = str(metadata.get(SHEET, ""))
+    first, last = metadata.get(ROW), metadata.get(LAST_ROW)
+    if first is None:
+        return sheet
+    rows = f"row {first}" if last in {None, first} else f"rows {first}-{last}"
+    return f"{sheet}!{rows}" if sheet else rows
+
+
+def _spot(document: Document) -> str:
+    """Where in a picture a text was read; pages say enough by their number."""
+    metadata = document.metadata
+    box = metadata.get(BBOX)
+    is_read = kind_of(document) == "text" and metadata.get(PAGE) is None
+    if not is_read or not isinstance(box, list | tuple) or len(box) != 4:  # noqa: PLR2004
+        return ""
+    if not all(isinstance(edge, int | float) and isfinite(edge) for edge in box):
+        return ""
+    return f"(text at {box[0]:.0%}, {box[1]:.0%})"
 
 
 def seconds_of(metadata: Mapping[str, Any], key: str) -> float | None:

@@ -226,7 +226,7 @@ def test_a_citation_names_its_document_its_link_and_its_id():
         note("tall", "https://example.org/talk.mp4", start_s=12.0, modality="video"),
     ]
     assert citations_of([3, 2, 3], documents) == [
-        {"number": 2, "source": "map.pdf, p. 3", "link": "file:///town/map.pdf#page=3", "id": "7"},
+        {"number": 2, "source": "map.pdf p. 3", "link": "file:///town/map.pdf#page=3", "id": "7"},
         {
             "number": 3,
             "source": "example.org/talk.mp4 0:12",

@@ -79,7 +79,7 @@ async def test_structured_output_is_given_where_it_was_asked_for(shelf):
         result = await session.call_tool("search", {"query": "rose red", "modality": "text", "k": 1})
         [hit] = result.structuredContent["hits"]
         assert hit.pop("score") == shelf.search_ranked("rose red", 1, modality="text")[0][1]
-        expected = {"number": 1, "id": "rose", "source": "diary.md, p. 3", "modality": "text", "link": None}
+        expected = {"number": 1, "id": "rose", "source": "diary.md p. 3", "modality": "text", "link": None}
         expected["uri"] = item_uri(shelf._collection_name, "rose")
         assert hit == {**expected, "text": "red like a rose"}
         nothing = await session.call_tool("search", {"query": "red", "modality": "video"})
@@ -304,7 +304,7 @@ async def test_no_path_of_this_machine_and_no_credential_leaves_it(shelf, tmp_pa
         assert hits["web"]["link"] == "https://example.org/a.md"
         assert hits["local"]["link"] is None
         assert hits["red"]["link"] is None
-        assert hits["local"]["source"] == "note.md, p. 2"
+        assert hits["local"]["source"] == "note.md p. 2"
         said += [text_of(result), json.dumps(result.structuredContent)]
         for id_ in hits:
             said.append(text_of(await session.call_tool("get_item", {"id": id_})))
