@@ -9,8 +9,11 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
 from langchain_mmrag.document_loaders._ids import file_document_id, source_of
+from langchain_mmrag.document_loaders._sidecars import is_sidecar
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, image_facts
 from langchain_mmrag.types import CAPTION, HEIGHT, MIME_TYPE, MODALITY, SHA256, SOURCE, WIDTH
+
+__all__ = ["ImageLoader", "is_sidecar"]
 
 
 class ImageLoader(BaseLoader):
