@@ -10,22 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from langchain_mmrag._extras import require
-from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag.errors import CorruptMediaError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag.media.containers import container_seconds, container_start, open_container
 from langchain_mmrag.media.describe import describe_source
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.sources import read_media
 from langchain_mmrag.types import ImageInput
 
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf"
-_OPENING = {
-    # Playlists and scripts (HLS, concat, DASH) name further files and addresses: they are not containers
-    # here, and nothing but the bytes at hand is opened.
-    "format_whitelist": _CONTAINERS,
-    "protocol_whitelist": "none",
-    "probesize": "5000000",
-    "analyzeduration": "5000000",
-}
 _FARTHEST = 600  # frames decoded from a key frame to the time asked for: 10 s at 60 a second
 
 
@@ -62,29 +53,16 @@ def key_frames(
     if n < 1:
         msg = f"n is {n}: ask for 1 frame or more"
         raise ValueError(msg)
-    av = require("av", extra="video")
     name = describe_source(path)
     data = read_media(path, policy)
     deadline = time.monotonic() + policy.timeout_s
-    try:
-        with av.open(BytesIO(data), options=dict(_OPENING), metadata_errors="replace") as film:
-            if not film.streams.video:
-                msg = f"{name} has no pictures, only sound"
-                raise UnsupportedFormatError(msg)
-            start, end = _span(film, start_s, end_s)
-            times = [start + (end - start) * (2 * i + 1) / (2 * n) for i in range(n)]
-            frames = list(_frames_at(film, times, deadline, name, policy))
-    except LoadError:
-        raise
-    except av.error.InvalidDataError as error:
-        msg = f"{name} is not a film that can be read, or it is broken ({error.strerror})"
-        raise CorruptMediaError(msg) from error
-    except av.error.ArgumentError as error:  # FFmpeg's word for a container that is not among those allowed
-        msg = f"{name} is no film of a kind that is read here"
-        raise UnsupportedFormatError(msg) from error
-    except (av.error.FFmpegError, ValueError, OverflowError) as error:
-        msg = f"{name} is a broken film ({type(error).__name__})"
-        raise CorruptMediaError(msg) from error
+    with open_container(BytesIO(data), name) as film:
+        if not film.streams.video:
+            msg = f"{name} has no pictures, only sound"
+            raise UnsupportedFormatError(msg)
+        start, end = _span(film, start_s, end_s)
+        times = [start + (end - start) * (2 * i + 1) / (2 * n) for i in range(n)]
+        frames = list(_frames_at(film, times, deadline, name, policy))
     if not frames:
         msg = f"{name} has no frame that can be decoded between {start:g} and {end:g} s"
         raise CorruptMediaError(msg)
@@ -93,7 +71,7 @@ def key_frames(
 
 def _span(film: Any, start_s: float | None, end_s: float | None) -> tuple[float, float]:
     """The part asked for, inside of the film."""
-    length = film.duration / 1_000_000 if film.duration else None
+    length = container_seconds(film)
     start = _seconds(start_s) or 0.0
     end = _seconds(end_s)
     if end is None:
@@ -112,7 +90,7 @@ def _frames_at(
 ) -> Iterator[Image.Image]:
     stream = film.streams.video[0]
     _check_pixels(stream.codec_context, name, policy)
-    origin = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+    origin = container_start(film)  # not the picture's: sound may begin before it
     last = None
     for wanted in times:
         frame = _frame_at(film, stream, origin + wanted, deadline)
