@@ -26,6 +26,7 @@ from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
 from langchain_mmrag._store.ledger_rows import text_of_row
 from langchain_mmrag._store.pictures import save
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
+from langchain_mmrag._store.typed import typed
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.types import WINDOW, ImageInput
 
@@ -231,7 +232,7 @@ class MultimodalChroma(SearchingChroma):
         Raises:
             StoreError: If the collection cannot be read, as another process has changed it on disk.
         """
-        condition: Any = of_documents(where) if ids is None else where
+        condition: Any = of_documents(where) if ids is None else typed(where) if where else where
         with reading(self._collection_name):
             return super().get(ids, condition, limit, offset, where_document, include)
 

@@ -14,6 +14,7 @@ from chromadb.base_types import SparseVector
 from chromadb.errors import InternalError
 from langchain_core.documents import Document
 
+from langchain_mmrag._store.typed import typed
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import FloatArray, Side
 from langchain_mmrag.types import MODALITY, WINDOW, Modality
@@ -46,8 +47,8 @@ def where(*conditions: Mapping[str, Any] | None) -> Where | None:
 
 
 def of_documents(condition: Mapping[str, Any] | None) -> Where | None:
-    """The condition, and that a row is a document: no window of one."""
-    return where(condition, {WINDOW: {"$ne": True}})
+    """The condition of a caller, and that a row is a document: no window of one."""
+    return where(typed(condition or {}), {WINDOW: {"$ne": True}})
 
 
 def _single_conditions(condition: Mapping[str, Any]) -> Iterable[Where]:

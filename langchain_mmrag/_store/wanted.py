@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from langchain_mmrag._store.chroma import Where, of_modality, where
+from langchain_mmrag._store.typed import typed
 from langchain_mmrag.queries import check_modality
 from langchain_mmrag.ranking import Collapse, Rank, SearchMode
 from langchain_mmrag.types import Modality
@@ -58,7 +59,8 @@ def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Ma
 
     Raises:
         TypeError: If the filter is no mapping, or there is a keyword no search takes.
-        ValueError: If `k` is not a whole number of at least 1, or nobody knows the modality.
+        ValueError: If `k` is not a whole number of at least 1, nobody knows the modality, or the filter
+            compares what is no number by size.
     """
     if unknown := [name for name in options if name not in _OPTIONS]:
         msg = (
@@ -75,4 +77,4 @@ def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Ma
         raise ValueError(msg)
     check_modality(modality)
     passed = {name: value for name, value in options.items() if value is not None}
-    return Wanted(k, where(filter, of_modality(modality)), passed)
+    return Wanted(k, where(typed(filter or {}), of_modality(modality)), passed)

@@ -13,6 +13,7 @@ from langchain_core.tools import ToolException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from langchain_mmrag import types
+from langchain_mmrag._store.typed import typed
 from langchain_mmrag.tools.telling import told_source
 
 Operator: TypeAlias = Literal["eq", "ne", "gt", "gte", "lt", "lte"]
@@ -35,6 +36,7 @@ _HIDDEN: Final = frozenset(
         types.LOADER,
         types.PART,
         types.PARTS,
+        "chunks",  # their number, in collections filled by older loaders
         types.BBOX,
         types.CAPTION,
         types.OCR_TEXT,
@@ -256,7 +258,7 @@ def to_where(conditions: Sequence[BaseModel] | None, keys: Mapping[str, Metadata
     Raises:
         ToolException: If a key is unknown or a value is not of its kind; the message is for the model.
     """
-    return [_condition(cast("Any", each), keys) for each in conditions or ()]
+    return [typed(_condition(cast("Any", each), keys)) for each in conditions or ()]
 
 
 def _condition(asked: Any, keys: Mapping[str, MetadataKey]) -> dict[str, Any]:
@@ -270,55 +272,22 @@ def _condition(asked: Any, keys: Mapping[str, MetadataKey]) -> dict[str, Any]:
     if "number" not in key.kinds or len(numbers) != 1 or len(asked.values) != 1:
         msg = f"The filter is wrong: {asked.op} compares numbers, and takes one; known keys: {_told(keys)}"
         raise ToolException(msg)
-    return _compared(key.name, asked.op, numbers[0])
+    return {key.name: {f"${asked.op}": numbers[0]}}
 
 
 def _equal(key: MetadataKey, op: str, values: Sequence[str]) -> dict[str, Any]:
-    """One test for each type, since Chroma compares a value with those of its own type alone."""
+    """One test for all types a value may be of, since Chroma compares it with those of its own type alone."""
     values = [stored for value in values for stored in sorted(key.by_name.get(value, {value}))]
-    tests: list[dict[str, Any]] = []
-    read: set[str] = set()
-    for kind in sorted(key.kinds):
-        typed = [(value, scalar) for value in values if (scalar := _read(kind, value)) is not None]
-        read |= {value for value, _ in typed}
-        plain = [scalar for _, scalar in typed if not isinstance(scalar, float)]
-        if plain:
-            tests.append({key.name: _one_or_many(op, plain)})
-        tests += [_compared(key.name, op, scalar) for _, scalar in typed if isinstance(scalar, float)]
-    if wrong := [value for value in values if value not in read]:
-        msg = f"The filter is wrong: {_short(wrong[0])} is no value for {key.told}"
-        raise ToolException(msg)
-    return tests[0] if len(tests) == 1 else {"$or" if op == "eq" else "$and": tests}
-
-
-def _one_or_many(op: str, scalars: Sequence[Scalar]) -> dict[str, Any]:
+    scalars: list[Scalar] = []
+    for value in values:
+        read = [scalar for kind in sorted(key.kinds) if (scalar := _read(kind, value)) is not None]
+        if not read:
+            msg = f"The filter is wrong: {_short(value)} is no value for {key.told}"
+            raise ToolException(msg)
+        scalars += read
     if len(scalars) == 1:
-        return {f"${op}": scalars[0]}
-    return {"$in" if op == "eq" else "$nin": [*scalars]}
-
-
-def _compared(name: str, op: str, number: float) -> dict[str, Any]:
-    """A comparison with a number that holds for integers and fractions alike.
-
-    Chroma cuts the fraction off before it compares with an integer: to it, 2 equals 2.5.
-    """
-
-    def test(operator: str, operand: float) -> dict[str, Any]:
-        return {name: {f"${operator}": operand}}
-
-    if isinstance(number, int):
-        return test(op, number)
-    whole = math.trunc(number)
-    same = {"$and": [test("eq", number), test("ne", whole)]}
-    if op == "eq":
-        return same
-    if op == "ne":
-        return {"$or": [test("ne", number), test("eq", whole)]}
-    if op in {"gt", "gte"}:
-        tests = [test("gt", number), test("gte", math.ceil(number))]
-    else:
-        tests = [test("lt", number), test("lte", math.floor(number))]
-    return {"$or": [*tests, same] if op.endswith("e") else tests}
+        return {key.name: {f"${op}": scalars[0]}}
+    return {key.name: {"$in" if op == "eq" else "$nin": scalars}}
 
 
 def _read(kind: Kind, value: str) -> Scalar | None:
