@@ -1,0 +1,305 @@
+"""Which type each column of a table has, and its cells as metadata that can be filtered by.
+
+A column's type is decided once, by a sample of its first rows, so that it is the same in every document:
+
+    int, float   every cell is a number: `1,234.50`, `1.234,50`, `$ 12`, `12 %` (as 12), `(5)` (as -5)
+    bool         every cell is true or false, or yes or no
+    date         every cell is a date that can be read in one way only
+    text         anything else: codes that begin with 0, whole numbers beyond 64 bits, dates such as 3/4/2024
+
+Cells that come later and do not fit stay out of the metadata (they stand in the text) and are counted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
+
+from langchain_mmrag import types
+from langchain_mmrag.document_loaders._tables import Cell, cell_text
+
+Kind: TypeAlias = Literal["int", "float", "bool", "date", "text"]
+Value: TypeAlias = "int | float | bool | str | datetime | date"
+Reader: TypeAlias = "Callable[[Cell], Value | None]"
+
+MAX_COLUMNS: Final = 64
+"""Columns of a table that become metadata; of wider tables the first ones."""
+LONGEST_VALUE: Final = 200
+"""Characters of a value; longer ones are found in the text."""
+
+_LONGEST_NAME: Final = 64
+_RESERVED: Final = frozenset(
+    {value for name, value in vars(types).items() if name.isupper() and isinstance(value, str)}
+    | {"type", "uri", "id", "relevance_score", "page_label", "rows", "columns"}
+)
+_RESERVED_STARTS: Final = ("$", "#", "mmrag_", "chroma:", "lc_")
+_MISSING: Final = frozenset(
+    {"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "–", "—", "?"}  # noqa: RUF001
+    | {"#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!"}
+)
+_BOOLS: Final = ({"true": True, "false": False}, {"yes": True, "no": False})
+_INT64: Final = 2**63
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_UNIT = r"[$€£¥₹₽₩₺₴%]|(?:US|CA|AU)\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|BRL|Fr\.|kr|zł"
+_GROUPS: Final = "'\u2019\xa0\u202f"
+_MEASURED = re.compile(rf"(?i)([+-]?)\s*({_UNIT})?\s*([+-]?[\d.,{_GROUPS}]+(?:e[+-]?\d+)?)\s*({_UNIT})?")
+_WITH_POINT = re.compile(rf"(?i)([+-]?(?:\d{{1,3}}(?:[,{_GROUPS}]\d{{3}})+|\d+)?)(\.\d+)?(e[+-]?\d{{1,3}})?")
+_WITH_COMMA = re.compile(rf"(?i)([+-]?(?:\d{{1,3}}(?:[.{_GROUPS}]\d{{3}})+|\d+)?)(,\d+)?(e[+-]?\d{{1,3}})?")
+_GROUPING = re.compile(rf"[.,{_GROUPS}]")
+_CODE = re.compile(r"[+-]?0\d|\+\d{8}")  # postal codes and telephone numbers
+
+_CLOCK = r"(?:[T ]+(\d{1,2}):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s*([ap]m)?\s*(Z|UTC|[+-]\d\d:?\d\d)?)?"
+_BY_ORDER: Final = {
+    "ymd": re.compile(rf"(?i)(?P<y>\d{{4}})[-/.](?P<m>\d{{1,2}})[-/.](?P<d>\d{{1,2}}){_CLOCK}"),
+    "d.m.y": re.compile(rf"(?i)(?P<d>\d{{1,2}})\.\s?(?P<m>\d{{1,2}})\.\s?(?P<y>\d{{4}}){_CLOCK}"),
+    "dmy": re.compile(rf"(?i)(?P<d>\d{{1,2}})[-/](?P<m>\d{{1,2}})[-/](?P<y>\d{{4}}){_CLOCK}"),
+    "mdy": re.compile(rf"(?i)(?P<m>\d{{1,2}})[-/](?P<d>\d{{1,2}})[-/](?P<y>\d{{4}}){_CLOCK}"),
+    "d mon y": re.compile(rf"(?i)(?P<d>\d{{1,2}})[-. ]+(?P<m>[a-z]{{3,9}})[-., ]+(?P<y>\d{{4}}){_CLOCK}"),
+    "mon d, y": re.compile(rf"(?i)(?P<m>[a-z]{{3,9}})\.? +(?P<d>\d{{1,2}}),? +(?P<y>\d{{4}}){_CLOCK}"),
+}
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+
+
+@dataclass
+class Column:
+    """A column whose type is known.
+
+    Attributes:
+        name: As the header has it.
+        key: In metadata: the name, unless it is taken there; see `metadata_keys`.
+        kind: Type of its cells.
+        read: A cell as a value of this type, `None` if it is empty or does not fit.
+        surprises: Cells that did not fit.
+    """
+
+    name: str
+    key: str
+    kind: Kind
+    read: Reader
+    surprises: int = field(default=0)
+
+    def value(self, cell: Cell) -> Value | None:
+        """A cell as a value; one that does not fit is counted."""
+        value = self.read(cell)
+        if value is None and not is_missing(cell):
+            self.surprises += 1
+        return value
+
+
+def columns_of(
+    header: Sequence[str], sample: Sequence[Sequence[Cell]], *, decimal_comma: bool = False
+) -> list[Column]:
+    """The columns of a table, typed.
+
+    Args:
+        header: Their names.
+        sample: The first rows.
+        decimal_comma: Whether `1,234` is a little more than one and `3/4/2024` in April, unless other cells
+            of the column say otherwise.
+    """
+    keys = metadata_keys(header)
+    columns = []
+    for place, (name, key) in enumerate(zip(header, keys, strict=True)):
+        cells = [row[place] for row in sample if place < len(row)]
+        kind, read = _typed([cell for cell in cells if not is_missing(cell)], decimal_comma=decimal_comma)
+        columns.append(Column(name, key, kind, read))
+    return columns
+
+
+def metadata_keys(header: Iterable[str]) -> list[str]:
+    """A key for each column: its name, short, unlike the others.
+
+    Names that mean something else in metadata (`source`, `title`, `row`, ...) or that a store keeps for
+    itself get `column_` in front; a second column of the same name is `name_2`.
+    """
+    keys: list[str] = []
+    taken: set[str] = set()
+    for number, name in enumerate(header, 1):
+        key = "".join(c if c.isprintable() else " " for c in cell_text(name))[:_LONGEST_NAME].strip()
+        key = key or f"column {number}"
+        if key.lower() in _RESERVED or key.lower().startswith(_RESERVED_STARTS):
+            key = f"column_{key}"
+        free, count = key, 1
+        while free in taken:
+            count += 1
+            free = f"{key}_{count}"
+        taken |= {free, f"{free}_ts"}
+        keys.append(free)
+    return keys
+
+
+def typed_metadata(columns: Sequence[Column], row: Sequence[Cell]) -> dict[str, Any]:
+    """What of a row can be filtered by; a date is ISO text and, as `<key>_ts`, seconds since 1970 in UTC."""
+    metadata: dict[str, Any] = {}
+    for column, cell in zip(columns[:MAX_COLUMNS], row, strict=False):
+        value = column.value(cell)
+        if value is None or (isinstance(value, str) and len(value) > LONGEST_VALUE):
+            continue
+        if isinstance(value, date):
+            metadata[column.key] = value.isoformat()
+            metadata[f"{column.key}_ts"] = seconds_since_1970(value)
+        else:
+            metadata[column.key] = value
+    return metadata
+
+
+def seconds_since_1970(when: date) -> float:
+    """Seconds from 1970-01-01 in UTC to a date (its first moment) or time; without a zone it is UTC too."""
+    moment = when if isinstance(when, datetime) else datetime.combine(when, time())
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
+
+
+def is_missing(cell: Cell) -> bool:
+    """Whether a cell says that nothing is known: empty, `N/A`, a dash, a spreadsheet's error."""
+    if cell is None:
+        return True
+    if isinstance(cell, str):
+        return len(cell) < 16 and cell.strip().lower() in _MISSING  # noqa: PLR2004  faster for long ones
+    return isinstance(cell, float) and not math.isfinite(cell)
+
+
+def _typed(cells: list[Cell], *, decimal_comma: bool) -> tuple[Kind, Reader]:
+    """The first type that all of some cells have."""
+    cells = list(dict.fromkeys(cells)) if all(isinstance(cell, str) for cell in cells) else cells
+    if not cells or not _may_be_typed(cells):
+        return "text", _text
+    for words in _BOOLS:
+        if all(_bool(cell, words) is not None for cell in cells):
+            return "bool", partial(_bool, words=words)
+    for comma in (decimal_comma, not decimal_comma):
+        unit = next((found for cell in cells if (found := _unit_of(cell))), "")
+        numbers = [_number(cell, unit, comma=comma) for cell in cells]
+        if None not in numbers:
+            if all(isinstance(number, int) for number in numbers):
+                return "int", partial(_number, unit=unit, comma=comma)
+            return "float", partial(_float, unit=unit, comma=comma)
+    if order := _order_of(cells, day_first=decimal_comma):
+        return "date", partial(_date, order=order)
+    return "text", _text
+
+
+def _may_be_typed(cells: list[Cell]) -> bool:
+    """Whether it is worth trying: the first cell is short, and no words."""
+    return not isinstance(cells[0], bytes) and (
+        not isinstance(cells[0], str) or len(cells[0]) <= _LONGEST_NAME
+    )
+
+
+def _text(cell: Cell) -> str | None:
+    if isinstance(cell, bytes):
+        return None
+    return cell_text(cell) or None
+
+
+def _bool(cell: Cell, words: dict[str, bool]) -> bool | None:
+    if isinstance(cell, bool):
+        return cell
+    return words.get(cell.strip().lower()) if isinstance(cell, str) else None
+
+
+def _unit_of(cell: Cell) -> str:
+    found = _MEASURED.fullmatch(cell.strip().strip("()")) if isinstance(cell, str) else None
+    return (found[2] or found[4] or "") if found else ""
+
+
+def _float(cell: Cell, unit: str, *, comma: bool) -> float | None:
+    number = _number(cell, unit, comma=comma)
+    return None if number is None else float(number)
+
+
+def _number(cell: Cell, unit: str, *, comma: bool) -> int | float | None:
+    """A cell as a number; a whole number within 64 bits as `int`."""
+    if isinstance(cell, str):
+        return _number_in(cell.strip(), unit, comma=comma)
+    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
+        return None
+    if isinstance(cell, int):
+        return cell if -_INT64 <= cell < _INT64 else None
+    return float(cell) if math.isfinite(cell) else None
+
+
+def _number_in(text: str, unit: str, *, comma: bool) -> int | float | None:
+    if text.isdecimal() and text.isascii() and (text[0] != "0" or text == "0"):  # nearly all are
+        return _whole(text)
+    if len(text) > _LONGEST_NAME or not text:
+        return None
+    negative = text[0] == "(" and text[-1] == ")"
+    found = _MEASURED.fullmatch(text[1:-1] if negative else text)
+    if found is None or _CODE.match(found[1] + found[3]):
+        return None
+    if (found[2] and found[4]) or (found[2] or found[4] or unit) != unit:
+        return None
+    number = _parsed(found[1] + found[3], _WITH_COMMA if comma else _WITH_POINT)
+    return number if number is None or not negative else -number
+
+
+def _parsed(text: str, form: re.Pattern[str]) -> int | float | None:
+    parts = form.fullmatch(text)
+    if parts is None or not (parts[1].strip("+-") or parts[2]):
+        return None
+    whole = _GROUPING.sub("", parts[1])
+    if not parts[2] and not parts[3]:
+        return _whole(whole)
+    sign_only = not whole.strip("+-")
+    number = float(f"{whole}{'0' if sign_only else ''}.{(parts[2] or '.0')[1:]}{parts[3] or ''}")
+    return number if math.isfinite(number) else None
+
+
+def _whole(digits: str) -> int | None:
+    number = int(digits) if len(digits) <= _LONGEST_NAME else _INT64
+    return number if -_INT64 <= number < _INT64 else None
+
+
+def _order_of(cells: list[Cell], *, day_first: bool) -> str:
+    """The one order of day, month and year in which all cells are dates; empty if there is none, or two."""
+    if all(isinstance(cell, date) for cell in cells):
+        return "ymd"
+    orders = [order for order in _BY_ORDER if all(_date(cell, order) is not None for cell in cells)]
+    if orders == ["dmy", "mdy"]:
+        return "dmy" if day_first else ""
+    return orders[0] if orders else ""
+
+
+def _date(cell: Cell, order: str) -> date | None:
+    if isinstance(cell, datetime):
+        return cell if cell.tzinfo or cell.time() != time() else cell.date()
+    if isinstance(cell, date):
+        return cell
+    if not isinstance(cell, str) or len(cell) > _LONGEST_NAME:
+        return None
+    found = _BY_ORDER[order].fullmatch(cell.strip())
+    month = _month(found["m"]) if found else 0
+    if found is None or not month:
+        return None
+    try:
+        day = date(int(found["y"]), month, int(found["d"]))
+        return day if found[4] is None else _moment(day, found)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _month(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    return next((n for n, name in enumerate(_MONTHS, 1) if name.startswith(text.lower())), 0)
+
+
+def _moment(day: date, found: re.Match[str]) -> datetime:
+    hour, minute, second, fraction, half, zone = found.groups()[3:]
+    of_day = int(hour)
+    if half:
+        if not 1 <= of_day <= 12:  # noqa: PLR2004
+            raise ValueError
+        of_day = of_day % 12 + (12 if half.lower() == "pm" else 0)
+    moment = f"{day}T{of_day:02}:{minute}:{second or '00'}.{(fraction or '0')[:6]:0<6}"
+    return datetime.fromisoformat(moment + ("+00:00" if (zone or "").upper() in {"Z", "UTC"} else zone or ""))
