@@ -143,7 +143,7 @@ def split_passages(text: str, *, max_tokens: int = PASSAGE_TOKENS) -> list[Passa
         heading = _clip(section.heading, max_tokens // 2)
         if section.body:
             room = max_tokens - estimate_tokens(heading)
-            parts = _pack(section.body, room)
+            parts = pack(section.body, room)
             passages += [Passage(f"{heading}\n\n{part}" if heading else part, heading) for part in parts]
         elif heading and (following is None or following.level <= section.level):
             passages.append(Passage(heading, heading))
@@ -204,8 +204,11 @@ def _headings(lines: list[str]) -> Iterator[tuple[int, str]]:
         after_gap = rule or not line.strip()
 
 
-def _pack(text: str, room: int, coarseness: int = 0) -> list[str]:
-    """Fill passages of at most `room` tokens with the coarsest pieces that fit."""
+def pack(text: str, room: int, coarseness: int = 0) -> list[str]:
+    """Cut a text into passages of at most `room` tokens, between the coarsest pieces that fit.
+
+    Pieces are paragraphs, sentences, words and characters, from coarseness 0 to 3.
+    """
     if estimate_tokens(text) <= room or coarseness == len(_BOUNDARIES):
         return [text.strip()]
     passages: list[str] = []
@@ -219,7 +222,7 @@ def _pack(text: str, room: int, coarseness: int = 0) -> list[str]:
             passages.append(current.strip())
         current, used = piece, size
         if size > room:
-            *whole, current = _pack(piece, room, coarseness + 1)
+            *whole, current = pack(piece, room, coarseness + 1)
             passages += whole
             current, used = current + piece[len(piece.rstrip()) :], estimate_tokens(current)
     return [*passages, current.strip()] if current.strip() else passages
@@ -235,4 +238,4 @@ def _cut(text: str, boundary: re.Pattern[str]) -> Iterator[str]:
 
 
 def _clip(heading: str, room: int) -> str:
-    return _pack(heading, room)[0] if heading else ""
+    return pack(heading, room)[0] if heading else ""
