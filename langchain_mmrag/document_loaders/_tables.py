@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -19,8 +18,6 @@ Cell: TypeAlias = "str | int | float | bool | date | datetime | time | Decimal |
 PART_CHARS: Final = 2_000
 """About how long a part of several rows gets: what a reader takes in at once, and a prompt has room for."""
 
-_SPACE = re.compile(r"\s+")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -32,6 +29,7 @@ class Table:
         name: Of the sheet or database table; empty if the file has but one table without a name.
         first_row: Number of the first of `rows`, as a person counts: 2 if the header is row 1.
         title: What stands above the table.
+        decimal_comma: Whether numbers are more likely written `1.234,5` than `1,234.5`.
     """
 
     header: Sequence[str]
@@ -39,6 +37,7 @@ class Table:
     name: str = ""
     first_row: int = 2
     title: str = ""
+    decimal_comma: bool = False
 
 
 def markdown_table(header: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> str:
@@ -50,26 +49,36 @@ def markdown_table(header: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> st
     """
     rows = [list(row) for row in rows]
     width = max([len(header), *map(len, rows)])
-    lines = [_line(header, width), "|" + "---|" * width, *(_line(row, width) for row in rows)]
+    lines = [markdown_row(header, width), "|" + "---|" * width, *(markdown_row(row, width) for row in rows)]
     return "\n".join(lines)
 
 
-def cell_text(cell: Any) -> str:
+def markdown_row(cells: Sequence[Cell], width: int) -> str:
+    """One line of a table in Markdown, filled up to `width` cells."""
+    texts = [cell_text(cell) for cell in cells]
+    texts += [""] * (width - len(texts))
+    line = "| " + " | ".join(texts) + " |"
+    if line.count("|") == max(width, len(cells)) + 1:
+        return line
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def cell_text(cell: Any) -> str:  # noqa: PLR0911  a line for each type
     """A cell as one line: no blanks around it, dates as ISO 8601, whole numbers without a point."""
     if cell is None:
         return ""
     if isinstance(cell, str):
-        return _SPACE.sub(" ", cell).strip()
+        return " ".join(cell.split())
     if isinstance(cell, datetime):
         at_midnight = cell.time() == time() and cell.tzinfo is None
         return cell.date().isoformat() if at_midnight else cell.isoformat(" ")
     if isinstance(cell, date | time):
         return cell.isoformat()
-    if isinstance(cell, bytes | bytearray | memoryview):
-        return f"[{memoryview(cell).nbytes} bytes]"
     if isinstance(cell, float):
         return str(int(cell)) if cell.is_integer() and abs(cell) < 2**53 else repr(cell)
-    return _SPACE.sub(" ", str(cell)).strip()
+    if isinstance(cell, bytes | bytearray | memoryview):
+        return f"[{memoryview(cell).nbytes} bytes]"
+    return " ".join(str(cell).split())
 
 
 def is_blank_row(row: Sequence[Cell]) -> bool:
@@ -94,13 +103,12 @@ def table_parts(
         near: Key of the part of text that the table stands next to.
         rows_per_document: Rows of a part; by default as many as fit in `PART_CHARS` characters.
     """
-    header = [cell_text(name) for name in table.header]
     named = {SHEET: table.name} if table.name else {}
     number = 0
     for number, held in enumerate(_batches(table, rows_per_document)):
         where = {ROW: held[0][0], **({LAST_ROW: held[-1][0]} if len(held) > 1 else {})}
         yield Part(
-            text=markdown_table(header, (row for _, row in held)),
+            text=markdown_table(table.header, (row for _, row in held)),
             modality="table",
             metadata={**(metadata or {}), **named, **where},
             key=f"{key}-{number}" if number else key,
@@ -129,9 +137,3 @@ def _batches(table: Table, size: int | None) -> Iterator[list[tuple[int, Sequenc
         room -= needed
     if held:
         yield held
-
-
-def _line(cells: Sequence[Cell], width: int) -> str:
-    texts = [cell_text(cell).replace("|", "\\|") for cell in cells]
-    texts += [""] * (width - len(texts))
-    return "| " + " | ".join(texts) + " |"
