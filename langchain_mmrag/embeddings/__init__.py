@@ -1,4 +1,4 @@
-"""Embeddings that take text and images into one space."""
+"""Embeddings that take text and images, or text and sounds, into one space."""
 
 from langchain_mmrag.embeddings.base import (
     ImageBatch,
@@ -6,9 +6,11 @@ from langchain_mmrag.embeddings.base import (
     MultimodalEmbeddings,
     TruncatedTextWarning,
 )
+from langchain_mmrag.embeddings.clap import ClapEmbeddings
 from langchain_mmrag.embeddings.open_clip import OpenCLIPEmbeddings
 
 __all__ = [
+    "ClapEmbeddings",
     "ImageBatch",
     "ImageFailure",
     "MultimodalEmbeddings",

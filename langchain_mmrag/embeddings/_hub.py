@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import file_digest, sha256
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from langchain_mmrag.errors import ModelUnavailableError
 
 Model = TypeVar("Model")
 
+_WEIGHTS = ("*.safetensors", "*.bin")
 _PROBE_S = 4.0  # a hub that does not answer within this is not reachable, whatever the resolver still tries
 
 WHAT_TO_DO = (
@@ -120,6 +122,42 @@ def name_or_parts(model: Any) -> Any:
         return model
     msg = f"model is a {type(model).__name__}: give a name, a folder, or (model, processor)"
     raise ValueError(msg)
+
+
+def model_fingerprint(model: Any) -> str:
+    """What tells a model from another: its name, or the content of a folder or of a loaded model's numbers.
+
+    Args:
+        model: As `name_or_parts` takes it.
+
+    Raises:
+        ModelUnavailableError: If it is a folder without weights.
+    """
+    if not isinstance(model, str):
+        return f"state-{state_digest(model[0])}"
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return model
+    files = sorted(path for kind in _WEIGHTS for path in folder.glob(kind))
+    if not files:
+        msg = f"{model} holds no weights ({', '.join(_WEIGHTS)}): is it the folder of a model?"
+        raise ModelUnavailableError(msg)
+    content = sha256()
+    for path in [*sorted(folder.glob("*.json")), *files]:
+        with path.open("rb") as file:
+            content.update(file_digest(file, "sha256").digest())
+    return f"sha256-{content.hexdigest()[:16]}"
+
+
+def state_digest(model: Any) -> str:
+    """A short digest of all parameters and buffers of a model."""
+    import torch
+
+    content = sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        content.update(name.encode())
+        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()[:16]
 
 
 def _first_line(error: Exception) -> str:

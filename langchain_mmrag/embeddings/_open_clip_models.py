@@ -368,14 +368,3 @@ def shape_digest(*parts: object) -> str:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def state_digest(model: Any) -> str:
-    """A short digest of all parameters and buffers of a model."""
-    import torch
-
-    content = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        content.update(name.encode())
-        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return content.hexdigest()[:16]

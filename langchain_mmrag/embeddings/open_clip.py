@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from langchain_mmrag.embeddings import _open_clip_models as models
 from langchain_mmrag.embeddings._devices import choose_device
+from langchain_mmrag.embeddings._hub import state_digest
 from langchain_mmrag.embeddings._inputs import checked_texts
 from langchain_mmrag.embeddings._open_clip_tokens import context_length_of, count_tokens, padding_of
 from langchain_mmrag.embeddings._open_clip_towers import can_trim, encode_trimmed, unchanged
@@ -161,7 +162,7 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         if model is not None:
             loaded = self._ready()
             shaped = models.shape_digest(loaded.preprocess)
-            return f"open_clip:state-{models.state_digest(loaded.model)}:{self.dimension}:{shaped}"
+            return f"open_clip:state-{state_digest(loaded.model)}:{self.dimension}:{shaped}"
         named = self._found().fingerprint
         custom = [part for part in (preprocess, tokenizer) if part is not None]
         return f"{named}:{models.shape_digest(*custom)}" if custom else named
