@@ -1,4 +1,4 @@
-"""What can be told about a chat model without calling it: whose it is, and where it takes pictures."""
+"""Open a chat model by name, and tell without calling it whose it is and where it takes pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any, Final, Literal, TypeAlias
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableSequence
 
+from langchain_mmrag._extras import require
+from langchain_mmrag.errors import MMRAGError
+
 _THOUGHT_STARTS = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _THOUGHT_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 
@@ -17,6 +20,31 @@ ModelFamily: TypeAlias = Literal["openai", "openai-patches", "anthropic", "googl
 
 _PARTS: Final = ("bound", "runnable", "default")
 """Where LangChain's wrappers (bindings, retries, fallbacks, alternatives) keep what they wrap."""
+
+
+def open_chat_model(name: str, *, option: str = "--llm") -> BaseChatModel:
+    """A chat model by its provider and name, such as `openai:MODEL`.
+
+    Args:
+        name: Of provider and model.
+        option: What it was given for, as errors name it.
+
+    Raises:
+        MissingDependencyError: If the extra `agents` is not installed.
+        MMRAGError: If there is no such provider, its package is missing, or there is no key.
+    """
+    provider, _, of_provider = name.partition(":")
+    if not provider.strip() or not of_provider.strip():
+        msg = f"cannot use {option} {name}: write PROVIDER:MODEL, such as openai:gpt-5-mini or ollama:llava"
+        raise MMRAGError(msg)
+    chat_models = require("langchain.chat_models", extra="agents")
+    try:
+        model: BaseChatModel = chat_models.init_chat_model(name)
+    except Exception as error:
+        # no such provider, no package, no key: every provider has its own errors, without a common base
+        msg = f"cannot use {option} {name}: {error}"
+        raise MMRAGError(msg) from error
+    return model
 
 
 def chat_model_of(llm: object) -> BaseChatModel | None:
@@ -34,6 +62,11 @@ def family_of(llm: object) -> ModelFamily:
 def provider_of(llm: object) -> str:
     """LangChain's name of whose interface the model is called by, such as `openai`; empty if unknown."""
     return str(_ls_params(llm).get("ls_provider") or "")
+
+
+def model_name_of(llm: object) -> str:
+    """The name its provider knows the model by, such as `gpt-5-mini`; empty if unknown."""
+    return str(_ls_params(llm).get("ls_model_name") or "")
 
 
 def takes_images(llm: object) -> bool | None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_mmrag._extras import require
 from langchain_mmrag._record import EMBEDDING
-from langchain_mmrag.errors import MMRAGError, StoreError
+from langchain_mmrag.errors import StoreError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -79,24 +78,10 @@ def open_collection(
 
 
 def open_chat_model(name: str) -> BaseChatModel:
-    """A chat model by its provider and name, such as `openai:MODEL`.
+    """A chat model by its provider and name; see `_chat_models.open_chat_model`, which is slow to import."""
+    from langchain_mmrag import _chat_models
 
-    Raises:
-        MissingDependencyError: If the extra `agents` is not installed.
-        MMRAGError: If there is no such provider, its package is missing, or there is no key.
-    """
-    provider, _, of_provider = name.partition(":")
-    if not provider.strip() or not of_provider.strip():
-        msg = f"cannot use --llm {name}: write PROVIDER:MODEL, such as openai:gpt-5-mini or ollama:llava"
-        raise MMRAGError(msg)
-    chat_models = require("langchain.chat_models", extra="agents")
-    try:
-        model: BaseChatModel = chat_models.init_chat_model(name)
-    except Exception as error:
-        # no such provider, no package, no key: every provider has its own errors, without a common base
-        msg = f"cannot use --llm {name}: {error}"
-        raise MMRAGError(msg) from error
-    return model
+    return _chat_models.open_chat_model(name)
 
 
 def remember_model(store: MultimodalChroma) -> None:

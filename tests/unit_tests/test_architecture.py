@@ -36,7 +36,7 @@ LAYERS = [
         "_store",
         "vectorstores",
     },
-    {"reranking", "few_shot", "chat_models"},
+    {"reranking", "few_shot", "chat_models", "captioning"},
     {"retrievers"},
     {"_chain", "chains", "tools", "middleware"},
     {"mcp", "_mcp"},
