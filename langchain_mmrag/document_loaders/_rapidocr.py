@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from math import atan2, cos, hypot, sin
+from math import atan2, cos, hypot, radians, sin
 from pathlib import Path
 from statistics import median
 from threading import Lock
@@ -22,22 +24,51 @@ from langchain_mmrag.errors import CorruptMediaError, MissingDependencyError
 
 _GLANCE_SIDE: Final = 640
 """Longer side of the reduced picture in which writing is looked for at first, in pixels."""
-_GLANCE_SHORT_SIDE: Final = 320
+_PAGE_SIDE: Final = 1280
+"""The same of what looks like a page or a screen: small print is lost in 640 pixels."""
+_SHORT_SIDE: Final = 320
 """Shorter side of it at least, for the long screenshot and the till roll."""
 _LARGEST_SCALE: Final = 2.0
-_LINE_HEIGHT: Final = 16
+_LINE_HEIGHT: Final = 22
 """Pixels a line should have where its place is measured; smaller ones are looked at again, closer."""
+_MARGIN: Final = 0.2
+"""Share of a place's height above and below the letters: the detector leaves them room."""
+_IN_DOUBT: Final = 0.85
+"""A line read with less confidence is read upside down as well."""
+_CLOSER: Final = 1.2
+"""A second look is worth its time if it is this much closer."""
 _LARGEST_SIDE: Final = 2000
 _MOST_PIXELS: Final = 4_000_000
 _UPRIGHT_RATIO: Final = 1.5
 """A box this much taller than wide holds a line turned by a quarter."""
 _LEAST_CONFIDENCE: Final = 0.6
+_FEW_SIGNS: Final = 3
 _LEAST_OF_A_SIGN: Final = 0.9
 """A texture is easily taken for a letter or two: those are believed only if the reader is sure."""
 _MODELS: Final = {"Det": "*det*.onnx", "Cls": "*cls*.onnx", "Rec": "*rec*.onnx"}
+_TILE: Final = 32
+_FLAT_STEP, _EDGE_STEP, _EDGES = 4, 12, 16
+_FLAT_TILE, _FLAT_PAGE, _WRITTEN_TILES = 0.9, 0.6, 2
 
 Quad = Sequence[tuple[float, float]]
 """Corners of a line of writing as it is read: left top, right top, right bottom, left bottom; in pixels."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line that was read.
+
+    Attributes:
+        quad: Where it stands.
+        text: What it says.
+        confidence: 0 to 1.
+        turned: Where its letters' tops point to: 0 up, 90 to the right, 180 down, 270 to the left.
+    """
+
+    quad: Quad
+    text: str
+    confidence: float
+    turned: int
 
 
 class RapidOCRReader:
@@ -84,32 +115,29 @@ class RapidOCRReader:
             if self._engine is None:
                 self._engine = _engine(self.threads)
             try:
-                quads = self._places(image)
-                found = [(quad, *self._words(image, quad)) for quad in quads]
+                found = [self._line(image, quad) for quad in self._places(image)]
             except Exception as error:  # the package raises plain exceptions, with a stack in their text
                 reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
                 msg = f"the writing in a picture of {image.width}x{image.height} cannot be read: {reason}"
                 raise CorruptMediaError(msg) from error
-        sure = [one for one in found if self._is_believed(one[1], one[2])]
-        return list(_lines(sure, image.size))
+        return list(_lines([line for line in found if self._is_believed(line)], image.size))
 
-    def _is_believed(self, text: str, confidence: float) -> bool:
-        signs = sum(sign.isalnum() for sign in text)
-        least = _LEAST_OF_A_SIGN if signs < 3 else 0.0  # noqa: PLR2004
-        return signs > 0 and confidence >= max(self.min_confidence, least)
+    def _is_believed(self, line: _Line) -> bool:
+        signs = sum(sign.isalnum() for sign in line.text)
+        least = _LEAST_OF_A_SIGN if signs < _FEW_SIGNS else 0.0
+        return signs > 0 and line.confidence >= max(self.min_confidence, least)
 
     def _places(self, image: Image.Image) -> list[Quad]:
         """Where there is writing: by a glance, and by a closer look if it is small."""
-        width, height = image.size
-        scale = max(_GLANCE_SIDE / max(image.size), _GLANCE_SHORT_SIDE / min(image.size))
-        scale = min(scale, 1.0 if max(image.size) >= _GLANCE_SIDE else _LARGEST_SCALE)
-        scale = min(scale, (_MOST_PIXELS / (width * height)) ** 0.5)
+        scale = _glance_scale(image)
         quads = self._detected(image, scale)
         if not quads:
             return []
         line = median(_sides(quad)[1] for quad in quads) * scale
-        closer = min(scale * _LINE_HEIGHT / line, 1.0, _LARGEST_SIDE / max(image.size))
-        return self._detected(image, closer) or quads if closer > 1.2 * scale else quads
+        closer = min(scale * _LINE_HEIGHT / max(1.0, line), 1.0, _LARGEST_SIDE / max(image.size))
+        if closer <= _CLOSER * scale:
+            return quads
+        return self._detected(image, closer) or quads
 
     def _detected(self, image: Image.Image, scale: float) -> list[Quad]:
         size = [max(1, round(side * scale)) for side in image.size]
@@ -125,11 +153,48 @@ class RapidOCRReader:
             for quad in ([] if found is None else found)
         ]
 
-    def _words(self, image: Image.Image, quad: Quad) -> tuple[str, float]:
-        found = self._engine(_bgr(_cut_out(image, quad)), use_det=False, use_cls=True, use_rec=True)
+    def _line(self, image: Image.Image, quad: Quad) -> _Line:
+        """What stands in one place, whichever way up."""
+        cut, turned = _cut_out(image, quad)
+        text, confidence = self._words(cut)
+        if confidence < _IN_DOUBT:
+            other, surer = self._words(cut.transpose(Image.Transpose.ROTATE_180))
+            if surer > confidence:
+                return _Line(quad, other, surer, turned + 180)
+        return _Line(quad, text, confidence, turned)
+
+    def _words(self, line: Image.Image) -> tuple[str, float]:
+        found = self._engine(_bgr(line), use_det=False, use_cls=False, use_rec=True)
         if not found.txts:
             return "", 0.0
         return " ".join(found.txts[0].split()), float(found.scores[0])
+
+
+def _glance_scale(image: Image.Image) -> float:
+    """How much of its size a picture needs for writing in it to be seen."""
+    side = _PAGE_SIDE if _looks_like_a_page(image) else _GLANCE_SIDE
+    longer, shorter = max(image.size), min(image.size)
+    scale = max(side / longer, _SHORT_SIDE / shorter)
+    scale = min(scale, 1.0 if longer >= _GLANCE_SIDE else _LARGEST_SCALE)
+    return float(min(scale, (_MOST_PIXELS / (longer * shorter)) ** 0.5))
+
+
+def _looks_like_a_page(image: Image.Image) -> bool:
+    """Whether most of a picture is even, and something in it has many edges: a page, a slide, a screen.
+
+    Of photographs few are that even; it takes some hundredths of a second to know.
+    """
+    scale = min(1.0, _PAGE_SIDE / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    gray = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2).convert("L"), np.int16)
+    height, width = (side // _TILE for side in gray.shape)
+    if not height or not width:
+        return False
+    steps = np.abs(np.diff(gray, axis=1, append=gray[:, -1:]))[: height * _TILE, : width * _TILE]
+    tiles = steps.reshape(height, _TILE, width, _TILE)
+    written = (tiles > _EDGE_STEP).sum(axis=(1, 3)) >= _EDGES
+    even = (tiles <= _FLAT_STEP).mean(axis=(1, 3)) > _FLAT_TILE
+    return bool(written.sum() >= _WRITTEN_TILES and even.mean() >= _FLAT_PAGE)
 
 
 def _engine(threads: int) -> Any:
@@ -162,50 +227,61 @@ def _bgr(image: Image.Image) -> Any:
 
 def _sides(quad: Quad) -> tuple[float, float]:
     """Length and height of a line, in pixels; of one turned by a quarter too."""
-    (ax, ay), (bx, by), (cx, cy), _ = quad
-    across, down = hypot(bx - ax, by - ay), hypot(cx - bx, cy - by)
+    across, down = _length(quad[0], quad[1]), _length(quad[1], quad[2])
     return (down, across) if down > _UPRIGHT_RATIO * across else (across, down)
 
 
-def _cut_out(image: Image.Image, quad: Quad) -> Image.Image:
-    """The line alone, level, its letters upright or on their heads."""
+def _cut_out(image: Image.Image, quad: Quad) -> tuple[Image.Image, int]:
+    """The line alone and level, and by how many degrees clockwise it was turned to stand upright."""
     a, b, c, d = quad
-    width, height = (
-        max(1, round(hypot(b[0] - a[0], b[1] - a[1]))),
-        max(1, round(hypot(c[0] - b[0], c[1] - b[1]))),
-    )
+    width, height = _length(a, b), _length(b, c)
     corners = (*a, *d, *c, *b)
-    line = image.transform((width, height), Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
-    return line.transpose(Image.Transpose.ROTATE_90) if height > _UPRIGHT_RATIO * width else line
+    size = max(1, round(width)), max(1, round(height))
+    line = image.transform(size, Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
+    if height <= _UPRIGHT_RATIO * width:
+        return line, 0
+    return line.transpose(Image.Transpose.ROTATE_90), 90
 
 
-def _lines(found: Sequence[tuple[Quad, str, float]], size: tuple[int, int]) -> Iterator[OcrLine]:
+def _length(one: tuple[float, float], other: tuple[float, float]) -> float:
+    return hypot(other[0] - one[0], other[1] - one[1])
+
+
+def _lines(found: Sequence[_Line], size: tuple[int, int]) -> Iterator[OcrLine]:
     if not found:
         return
     for row in reading_order(_levelled(found)):
         cells = [found[number] for number in row]
-        text = " ".join(text for _, text, _ in cells)
-        chars = sum(len(text) for _, text, _ in cells)
-        confidence = sum(confidence * len(text) for _, text, confidence in cells) / chars
-        yield OcrLine(text, _box([point for quad, _, _ in cells for point in quad], size), confidence)
+        chars = sum(len(cell.text) for cell in cells)
+        yield OcrLine(
+            " ".join(cell.text for cell in cells),
+            _box([point for cell in cells for point in cell.quad], size),
+            sum(cell.confidence * len(cell.text) for cell in cells) / chars,
+        )
 
 
-def _levelled(found: Sequence[tuple[Quad, str, float]]) -> list[Piece]:
-    """Where the lines would stand if the page lay straight."""
-    slope = median(_slope(quad) for quad, _, _ in found)
-    over, up = cos(-slope), sin(-slope)
+def _levelled(found: Sequence[_Line]) -> list[Piece]:
+    """Where the lines would stand if the page lay straight and the right way up."""
+    turns = Counter[int]()
+    for line in found:
+        turns[line.turned] += len(line.text)
+    turned = turns.most_common(1)[0][0]
+    angle = radians(turned) + median(_slope(line.quad) for line in found if line.turned == turned)
     pieces = []
-    for number, (quad, text, _) in enumerate(found):
-        xs = [x * over - y * up for x, y in quad]
-        ys = [x * up + y * over for x, y in quad]
-        pieces.append(Piece(number, len(text), min(xs), min(ys), max(xs), max(ys)))
+    for number, line in enumerate(found):
+        xs = [x * cos(angle) + y * sin(angle) for x, y in line.quad]
+        ys = [y * cos(angle) - x * sin(angle) for x, y in line.quad]
+        spare = _MARGIN * (max(ys) - min(ys))
+        piece = Piece(number, len(line.text), min(xs), min(ys) + spare, max(xs), max(ys) - spare)
+        pieces.append(piece)
     return pieces
 
 
 def _slope(quad: Quad) -> float:
+    """By how much a line leans, in radians, measured along its longer side."""
     (ax, ay), (bx, by), (cx, cy), _ = quad
-    if hypot(cx - bx, cy - by) > _UPRIGHT_RATIO * hypot(bx - ax, by - ay):
-        return 0.0  # too short to tell, or turned by a quarter
+    if _length(quad[1], quad[2]) > _UPRIGHT_RATIO * _length(quad[0], quad[1]):
+        return -atan2(cx - bx, cy - by)
     return atan2(by - ay, bx - ax)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import Literal
+
+from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._ocr_lines import (
     OCR,
     OCR_CONFIDENCE,
@@ -11,6 +15,7 @@ from langchain_mmrag.document_loaders._ocr_lines import (
     ocr_passages,
 )
 from langchain_mmrag.document_loaders._rapidocr import RapidOCRReader
+from langchain_mmrag.document_loaders._tesseract import TesseractReader
 
 __all__ = [
     "OCR",
@@ -18,6 +23,38 @@ __all__ = [
     "Box",
     "OcrLine",
     "RapidOCRReader",
+    "TesseractReader",
     "ocr_metadata",
     "ocr_passages",
+    "ocr_reader",
 ]
+
+
+def ocr_reader(name: Literal["auto", "rapidocr", "tesseract"] | OCR | None) -> OCR | None:
+    """The reader that goes by a name.
+
+    Args:
+        name: `"auto"` is RapidOCR where the `ocr` extra is installed, else none; a reader is handed back.
+
+    Raises:
+        MissingDependencyError: If the one that was asked for by name is not installed.
+        ValueError: If there is none of this name.
+    """
+    if name is None or (name == "auto" and not _has_rapidocr()):
+        return None
+    if name in ("auto", "rapidocr"):
+        require("rapidocr", extra="ocr")
+        require("onnxruntime", extra="ocr")
+        return RapidOCRReader()
+    if name == "tesseract":
+        reader = TesseractReader()
+        _ = reader.fingerprint  # asks the program for its version: now is the time to miss it
+        return reader
+    if isinstance(name, OCR):
+        return name
+    msg = f"ocr must be 'auto', 'rapidocr', 'tesseract', None or a reader, not {name!r}"
+    raise ValueError(msg)
+
+
+def _has_rapidocr() -> bool:
+    return all(find_spec(module) is not None for module in ("rapidocr", "onnxruntime"))
