@@ -21,6 +21,8 @@ MAX_RATIO: Final = 250
 _SMALL: Final = 16 * 2**20
 _PIECE: Final = 2**20
 _LARGEST_DIRECTORY: Final = MAX_ENTRIES * 256
+_BEFORE_XML: Final = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"
+_DECLARATIONS: Final = (b"<!DOCTYPE", b"<!ENTITY")  # by which little XML becomes gigabytes
 _ENCRYPTED: Final = 0x1
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_KINDS: Final = (
@@ -47,7 +49,7 @@ class _BoundedFile(io.BufferedReader):
         return super().read(size)
 
 
-def check_zip(file: SourceFile, *, max_xml: int | None = None) -> None:
+def check_zip(file: SourceFile, *, max_tags: int | None = None) -> None:
     """Look through an office file: what it unpacks to is bounded, whole, and not encrypted.
 
     Everything inside is unpacked once, a piece at a time, and thrown away. Nothing is ever extracted to a
@@ -55,11 +57,12 @@ def check_zip(file: SourceFile, *, max_xml: int | None = None) -> None:
 
     Args:
         file: The file.
-        max_xml: Most bytes of a single XML file inside, for a parser that builds a tree of it.
+        max_tags: Most tags of all XML inside, for a parser that builds a tree of it.
 
     Raises:
         UnsafeSourceError: If it holds more than `MAX_ENTRIES` files, unpacks to more than `MAX_INFLATED`
-            bytes or by more than `MAX_RATIO`, or is itself larger than the policy allows.
+            bytes or by more than `MAX_RATIO`, has more than `max_tags`, declares entities (which no office
+            program does), or is itself larger than the policy allows.
         UnsupportedFormatError: If it is encrypted, or an office file of the time before ZIP.
         CorruptMediaError: If it is no archive, or broken or cut off.
     """
@@ -70,8 +73,8 @@ def check_zip(file: SourceFile, *, max_xml: int | None = None) -> None:
         try:
             with zipfile.ZipFile(raw) as archive:
                 entries = archive.infolist()
-                _check_declared(entries, file.source, max_xml)
-                _check_inflated(archive, entries, file.source)
+                _check_declared(entries, file.source)
+                _check_inflated(archive, file.source, max_tags)
         except LoadError:  # some are `ValueError`s too
             raise
         except _TooLongError as error:
@@ -106,7 +109,7 @@ def refuse_ole(file: SourceFile) -> None:
     raise UnsupportedFormatError(msg)
 
 
-def _check_declared(entries: list[zipfile.ZipInfo], name: str, max_xml: int | None) -> None:
+def _check_declared(entries: list[zipfile.ZipInfo], name: str) -> None:
     """By the table of contents alone, which no entry can exceed when it is unpacked."""
     if len(entries) > MAX_ENTRIES:
         _refuse(name, f"holds {len(entries)} files, {MAX_ENTRIES} are allowed")
@@ -119,18 +122,31 @@ def _check_declared(entries: list[zipfile.ZipInfo], name: str, max_xml: int | No
     for entry in entries:
         if entry.file_size > max(_SMALL, entry.compress_size * MAX_RATIO):
             _refuse(name, f"holds a file that grows {entry.file_size // max(1, entry.compress_size)}-fold")
-        if max_xml is not None and entry.file_size > max_xml and entry.filename.endswith((".xml", ".rels")):
-            _refuse(name, f"holds XML of {entry.file_size} bytes, {max_xml} are allowed; split the document")
 
 
-def _check_inflated(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], name: str) -> None:
-    left = MAX_INFLATED
-    for entry in entries:
+def _check_inflated(archive: zipfile.ZipFile, name: str, max_tags: int | None) -> None:
+    left, tags = MAX_INFLATED, 0
+    for entry in archive.infolist():
         with archive.open(entry) as packed:
+            is_xml, tail = None, b""
             while piece := packed.read(_PIECE):
                 left -= len(piece)
                 if left < 0:
                     _refuse(name, f"unpacks to more than {MAX_INFLATED} bytes")
+                if is_xml is None:  # by content: which entries are parsed is said inside, not by their names
+                    is_xml = piece.lstrip(_BEFORE_XML).startswith(b"<") and not entry.filename.endswith(
+                        ".svg"
+                    )
+                if is_xml:
+                    tags += piece.count(b"<")
+                    plain = tail + piece.replace(b"\0", b"")  # of UTF-16
+                    if any(mark in plain for mark in _DECLARATIONS):
+                        _refuse(
+                            name, f"declares a document type in {entry.filename}, which office files do not"
+                        )
+                    tail = plain[-16:]
+                if max_tags is not None and tags > max_tags:
+                    _refuse(name, f"has more than {max_tags} tags: split the document")
 
 
 def _refuse(name: str, what: str) -> NoReturn:
