@@ -277,7 +277,7 @@ def _stream(
 
 def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:
     """Pictures named or in the folders named, and those that cannot be read."""
-    from langchain_mmrag.document_loaders.directory import LoadFailure, find_files, kind_of
+    from langchain_mmrag.document_loaders._walk import LoadFailure, find_files
     from langchain_mmrag.indexing import Failed
     from langchain_mmrag.media import image_facts
 
@@ -286,7 +286,7 @@ def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:
     for name in named:
         if Path(name).is_dir():
             found = find_files(Path(name), on_failure=failures.append)
-            sources += [str(path) for path in found if (kind := kind_of(path)) and kind.modality == "image"]
+            sources += [str(path) for path in found if _is_picture(path)]
         else:
             sources.append(name)
     readable: list[str] = []
@@ -298,6 +298,17 @@ def _readable_pictures(named: Sequence[str]) -> tuple[list[str], list[Failed]]:
         else:
             readable.append(source)
     return readable, [Failed(failure.source, str(failure.error)) for failure in failures]
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether it is one, or goes by the name of one; what cannot be opened is told of where it is read."""
+    from langchain_mmrag.document_loaders.kinds import kind_of
+
+    try:
+        kind = kind_of(path)
+    except LoadError:
+        return True
+    return kind is not None and kind.modality == "image"
 
 
 def _check_page(path: Path | None) -> None:

@@ -1,90 +1,49 @@
-"""Walk a folder and load every file of a kind this package reads."""
+"""Load every file of a folder of a kind this package reads."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
-from langchain_mmrag.document_loaders.image import ImageLoader
-from langchain_mmrag.document_loaders.text import TextLoader
-from langchain_mmrag.errors import LoadError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag.document_loaders._ahead import Job, Results, default_workers, in_order
+from langchain_mmrag.document_loaders._reading import Outcome, read_file
+from langchain_mmrag.document_loaders._walk import LoadFailure, find_files, selection
+from langchain_mmrag.document_loaders.base import default_media_directory
+from langchain_mmrag.document_loaders.kinds import LoaderOptions, MakeLoader, OcrChoice
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
-from langchain_mmrag.media.formats import sniff
-from langchain_mmrag.types import Modality
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from langchain_mmrag.document_loaders.ocr import OCR
+    from langchain_mmrag.document_loaders.transcription import Transcriber
 
 logger = logging.getLogger(__name__)
 
-_HEAD_BYTES: Final = 512
-_STORE_FILE: Final = "chroma.sqlite3"
-"""Marks a folder as a Chroma store: its files are not the user's."""
-
-
-@dataclass(frozen=True)
-class FileKind:
-    """A kind of file and what loads it.
-
-    Attributes:
-        modality: Modality of its documents.
-        suffixes: Lower-case suffixes, with the dot.
-        recognises: Whether a file that begins with these bytes is of this kind, whatever its name.
-        loader: Makes the loader of one file.
-    """
-
-    modality: Modality
-    suffixes: frozenset[str]
-    recognises: Callable[[bytes], bool]
-    loader: Callable[[Path, MediaPolicy], BaseLoader]
-
-
-def _suffixes(names: str) -> frozenset[str]:
-    return frozenset(f".{name}" for name in names.split())
-
-
-KINDS: Final = (
-    FileKind(
-        modality="image",
-        # those the decoder refuses are listed too: a picture that cannot be read is reported, not passed over
-        suffixes=_suffixes("jpg jpeg jpe jfif png gif webp bmp dib tif tiff avif svg heic heif jp2 jxl ico"),
-        recognises=lambda head: sniff(head) is not None,
-        loader=lambda path, policy: ImageLoader(path, media_policy=policy),
-    ),
-    FileKind(
-        modality="text",
-        suffixes=_suffixes("md markdown txt text rst"),
-        recognises=lambda _head: False,  # any bytes may be text
-        loader=lambda path, policy: TextLoader(path, media_policy=policy),
-    ),
-)
-"""The kinds of file this package reads. A file is what its first bytes say; only then what its name says."""
-
-
-@dataclass(frozen=True)
-class LoadFailure:
-    """A file or folder that could not be read, and why."""
-
-    source: str
-    error: LoadError
+__all__ = ["DirectoryLoader", "LoadFailure"]
 
 
 class DirectoryLoader(BaseLoader):
-    """Load every picture and text file below a folder, in the order of their names.
+    """Load every file below a folder, in the order of their names.
 
-    Hidden files and folders and Chroma stores are passed over, files of other kinds are counted in `ignored`.
-    Links are followed as far as they stay inside the folder; one that leads out of it is a failure.
+    What a file is, its bytes say; only then its name. Hidden files and folders, Chroma stores and captions
+    beside their pictures are passed over, files of other kinds are counted in `ignored`. Links are followed
+    as far as they stay inside the folder; one that leads out of it is a failure.
+
+    Files are decoded in parallel and a few of them ahead; a long one is never held whole.
 
     Example:
         ```python
-        loader = DirectoryLoader("photos")
+        loader = DirectoryLoader("project", glob="**/*.{pdf,md}", exclude="drafts/")
         documents = loader.load()
         for failure in loader.failures:
             print(failure.source, failure.error)
@@ -92,152 +51,135 @@ class DirectoryLoader(BaseLoader):
 
     Args:
         path: The folder.
-        glob: Which files, by their path inside the folder: `*` within a name, `**/` any folders.
+        glob: Which files, by their path inside the folder, or several such: `*` and `?` within a name,
+            `[a-z]`, `{one,other}`, `**/` for any folders.
+        exclude: Which not, in the words of a `.gitignore`, one line or several: `*.tmp`, `build/`, `/notes`.
+        ignore_files: Whether `.gitignore` and `.mmragignore`, in the folder and those below it, hold.
+        recursive: Whether folders in the folder are read.
         on_error: `"skip"` keeps what cannot be read in `failures` and goes on, `"raise"` stops at it.
+        ocr: Who reads the writing in pictures and scanned pages; see `LoaderOptions`.
+        transcriber: Who writes down what is spoken in recordings and films.
+        loaders: Loaders to take for a suffix in place of this package's, such as `{".tex": MyLoader}`.
+        max_workers: Files decoded at once; by default the processors, up to 4. With 1 nothing is done ahead.
+        show_progress: Whether to show a bar.
         media_policy: What may be opened.
+        media_directory: Where pictures taken out of files go; by default the user's cache folder.
 
     Attributes:
-        failures: What could not be read in the last run.
+        failures: What could not be read in the last run; `partial` ones of files that could be otherwise.
         ignored: How many files of kinds this package does not read the last run met, by suffix.
+        unmatched: Globs that no file matched in the last run.
+
+    Raises:
+        ValueError: If an option is none of its choices, or a glob cannot be understood.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         *,
-        glob: str = "**/*",
+        glob: str | Sequence[str] = "**/*",
+        exclude: str | Sequence[str] = (),
+        ignore_files: bool = True,
+        recursive: bool = True,
         on_error: Literal["raise", "skip"] = "skip",
+        ocr: OCR | OcrChoice | None = "auto",
+        transcriber: Transcriber | None = None,
+        loaders: Mapping[str, MakeLoader] | None = None,
+        max_workers: int | None = None,
+        show_progress: bool = False,
         media_policy: MediaPolicy | None = None,
+        media_directory: str | os.PathLike[str] | None = None,
     ) -> None:
         if on_error not in ("raise", "skip"):
             msg = f"on_error must be 'raise' or 'skip', got {on_error!r}"
             raise ValueError(msg)
         self.path = Path(path)
-        self.glob = glob
+        self.options = LoaderOptions(
+            media_policy=media_policy or DEFAULT_POLICY,
+            media_directory=Path(media_directory) if media_directory else default_media_directory(),
+            ocr=ocr,
+            transcriber=transcriber,
+            loaders=loaders or {},
+        )
+        self.selection = selection(
+            glob,
+            exclude,
+            ignore_files=ignore_files,
+            recursive=recursive,
+            skipped_folders=[self.options.media_directory],
+        )
         self.on_error = on_error
-        self.media_policy = media_policy or DEFAULT_POLICY
+        self.max_workers = default_workers() if max_workers is None else max_workers
+        self.show_progress = show_progress
         self.failures: list[LoadFailure] = []
         self.ignored: Counter[str] = Counter()
+        self.unmatched: list[str] = []
 
     def lazy_load(self) -> Iterator[Document]:
-        """Yield the documents file by file; nothing is read ahead.
+        """Yield the documents file by file.
 
         Raises:
             LoadError: If the folder does not exist; with `on_error="raise"` also for the first bad file.
+            MissingDependencyError: If a reader was asked for that is not installed; with `on_error="raise"`
+                also for the first file whose loader is not.
         """
-        self.failures, self.ignored = [], Counter()
-        for path in find_files(self.path, glob=self.glob, on_failure=self._failed):
-            try:
-                kind = kind_of(path)
-                if kind is None:
-                    self.ignored[path.suffix.lower()] += 1
-                    continue
-                # a file's documents come together or not at all
-                documents = kind.loader(path, self.media_policy).load()
-            except LoadError as error:
-                self._failed(LoadFailure(str(path), error))
-                continue
-            yield from documents
+        self.failures, self.ignored, self.unmatched = [], Counter(), []
+        _ = self.options.reader  # made here once: threads would each make their own
+        met: list[LoadFailure] = []
+        paths: Iterable[Path] = find_files(
+            self.path, self.selection, on_failure=met.append, on_unmatched=self._unmatched
+        )
+        if self.show_progress:
+            paths = list(paths)  # a bar wants to know how many there are
+        reading = in_order(self._jobs(paths, met), workers=self.max_workers)
+        with _bar(paths, shown=self.show_progress) as bar, closing(reading):
+            for path, read in reading:
+                if isinstance(read, Document):
+                    yield read
+                else:
+                    self._ended(path, read)
+                    bar.update()
+
+    def _jobs(self, paths: Iterable[Path], met: list[LoadFailure]) -> Iterator[Job[str, Document | Outcome]]:
+        """What is to be done for each file, and, in its place, what the search for files met."""
+        for path in paths:
+            yield from _told(met)
+            yield str(path), partial(read_file, path, self.options)
+        yield from _told(met)
+
+    def _ended(self, path: str, outcome: Outcome) -> None:
+        if outcome.status == "ignored":
+            self.ignored[Path(path).suffix.lower()] += 1
+        if outcome.error is not None:
+            self._failed(LoadFailure(path, outcome.error))
+        for problem in outcome.problems:
+            self._failed(LoadFailure(path, problem, partial=True))
 
     def _failed(self, failure: LoadFailure) -> None:
-        if self.on_error == "raise":
+        if self.on_error == "raise" and not failure.partial:
             raise failure.error
-        logger.warning("passed over: %s", failure.error)
+        if not failure.partial:  # the loader told of the others
+            logger.warning("passed over: %s", failure.error)
         self.failures.append(failure)
 
-
-def kind_of(path: Path) -> FileKind | None:
-    """Kind of a file by its first bytes, else by its suffix; `None` if this package does not read it.
-
-    Raises:
-        LoadError: If the file cannot be opened.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        msg = f"cannot read {path}: {error.strerror or error}"
-        raise LoadError(msg) from error
-    by_content = (kind for kind in KINDS if kind.recognises(head))
-    by_name = (kind for kind in KINDS if path.suffix.lower() in kind.suffixes)
-    return next(by_content, None) or next(by_name, None)
+    def _unmatched(self, glob: str) -> None:
+        logger.warning("no file in %s matches %s", self.path, glob)
+        self.unmatched.append(glob)
 
 
-def supported_suffixes() -> str:
-    """The suffixes this package reads, for a message."""
-    return " ".join(sorted(suffix for kind in KINDS for suffix in kind.suffixes))
+def _bar(paths: Iterable[Path], *, shown: bool) -> tqdm[Any]:
+    from tqdm import tqdm
+
+    total = len(paths) if isinstance(paths, list) else None
+    return tqdm(total=total, desc="Loading", unit=" files", disable=None if shown else True)
 
 
-def unsupported(path: Path) -> UnsupportedFormatError:
-    """The error for a file of a kind this package does not read."""
-    return UnsupportedFormatError(f"{path} is not of a kind this package reads ({supported_suffixes()})")
+def _told(met: list[LoadFailure]) -> Iterator[Job[str, Document | Outcome]]:
+    while met:
+        failure = met.pop(0)
+        yield failure.source, partial(_failure, failure)
 
 
-def find_files(
-    root: Path,
-    *,
-    glob: str = "**/*",
-    on_failure: Callable[[LoadFailure], None],
-) -> Iterator[Path]:
-    """Files below a folder in the order of their names, without hidden ones and Chroma stores.
-
-    Args:
-        root: The folder.
-        glob: Which files, by their path inside the folder.
-        on_failure: Told of every folder that cannot be listed and every link that leads nowhere or out.
-
-    Raises:
-        LoadError: If `root` is not a folder.
-    """
-    if not root.is_dir():
-        msg = f"{root} is a file, not a folder" if root.exists() else f"there is no folder {root}"
-        raise LoadError(msg)
-    wanted = _glob_pattern(glob)
-    home = root.resolve()
-    visited = set[tuple[int, int]]()
-    pending = [root]
-    while pending:
-        path = pending.pop()
-        try:
-            mode = path.stat().st_mode
-        except OSError as error:
-            msg = f"cannot reach {path}: {error.strerror or error}"
-            on_failure(LoadFailure(str(path), LoadError(msg)))
-            continue
-        if path.is_symlink() and path is not root and not path.resolve().is_relative_to(home):
-            # what a folder is handed over with should not decide what else on the disk is read
-            msg = f"{path} is a link that leads out of {root}: name its target to read it too"
-            on_failure(LoadFailure(str(path), UnsafeSourceError(msg)))
-        elif stat.S_ISDIR(mode):
-            pending += reversed(_entries(path, visited, is_root=path is root, on_failure=on_failure))
-        elif stat.S_ISREG(mode) and wanted.fullmatch(path.relative_to(root).as_posix()):
-            yield path
-
-
-def _entries(
-    folder: Path,
-    visited: set[tuple[int, int]],
-    *,
-    is_root: bool,
-    on_failure: Callable[[LoadFailure], None],
-) -> list[Path]:
-    """Visible entries of a folder by name; none if it was visited before (a loop of links) or is a store."""
-    try:
-        status = folder.stat()
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        msg = f"cannot list the folder {folder}: {error.strerror or error}"
-        on_failure(LoadFailure(str(folder), LoadError(msg)))
-        return []
-    identity = (status.st_dev, status.st_ino)
-    is_store = not is_root and any(entry.name == _STORE_FILE for entry in entries)
-    if identity in visited or is_store:
-        return []
-    visited.add(identity)
-    return entries
-
-
-def _glob_pattern(glob: str) -> re.Pattern[str]:
-    meaning = {"**/": r"(?:[^/]+/)*", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
-    return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts), re.DOTALL)
+def _failure(failure: LoadFailure) -> Results[Document | Outcome]:
+    yield Outcome("failed", failure.error)

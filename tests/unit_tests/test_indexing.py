@@ -78,11 +78,13 @@ def test_a_changed_file_is_replaced_and_its_old_parts_are_gone(store, folder):
     assert widths == {"red.png": 8, "blue.png": 40, "notes.md": None}
 
 
-def test_documents_of_vanished_files_are_deleted(store, folder):
+def test_documents_of_vanished_files_are_counted_and_deleted_where_that_is_asked_for(store, folder):
     index_paths(store, [folder])
     (folder / "notes.md").unlink()
     (folder / "more" / "blue.png").rename(folder / "more" / "navy.png")
-    assert index_paths(store, [folder]) == IndexReport(added=1, skipped=1, deleted=2)
+    assert index_paths(store, [folder]) == IndexReport(added=1, skipped=1, vanished=2)
+    assert len(sources(store)) == 5
+    assert index_paths(store, [folder], prune=True) == IndexReport(skipped=2, deleted=2)
     assert sources(store) == ["navy.png", "red.png"]
 
 
@@ -90,7 +92,7 @@ def test_a_folder_that_suddenly_holds_nothing_deletes_nothing(store, folder):
     index_paths(store, [folder])
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    assert index_paths(store, [folder]) == IndexReport()
+    assert index_paths(store, [folder], prune=True) == IndexReport(vanished=3)
     assert len(sources(store)) == 4
 
 
@@ -100,7 +102,7 @@ def test_files_outside_the_given_folder_are_left_alone(store, folder, tmp_path):
     (other / "a.md").write_text("Another town.")
     index_paths(store, [folder, other])
     (other / "a.md").unlink()
-    assert index_paths(store, [folder]) == IndexReport(skipped=3)
+    assert index_paths(store, [folder], prune=True) == IndexReport(skipped=3)
     assert "a.md" in sources(store)
 
 
@@ -123,7 +125,7 @@ def test_copies_of_a_file_are_documents_of_their_own(store, folder):
     (folder / "copy.png").write_bytes((folder / "red.png").read_bytes())
     assert index_paths(store, [folder]).added == 4
     (folder / "red.png").unlink()
-    assert index_paths(store, [folder]) == IndexReport(skipped=3, deleted=1)
+    assert index_paths(store, [folder], prune=True) == IndexReport(skipped=3, deleted=1)
     assert "copy.png" in sources(store)
 
 
@@ -161,12 +163,12 @@ def test_a_file_of_which_only_some_parts_were_written_is_written_again(store, fo
 def test_bad_files_are_reported_and_the_rest_is_indexed(store, folder):
     (folder / "text.jpg").write_text("not a picture")
     (folder / "empty.md").write_text("")
-    (folder / "clip.mp4").write_bytes(b"\0")
-    report = index_paths(store, [folder, folder / "clip.mp4", folder / "nowhere"])
+    (folder / "data.bin").write_bytes(b"\0")
+    report = index_paths(store, [folder, folder / "data.bin", folder / "nowhere"])
     assert (report.added, report.readable) == (3, 3)
     assert [Path(failure.source).name for failure in report.failed] == [
         "nowhere",
-        "clip.mp4",
+        "data.bin",
         "empty.md",
         "text.jpg",
     ]
@@ -176,9 +178,9 @@ def test_bad_files_are_reported_and_the_rest_is_indexed(store, folder):
 
 
 def test_files_of_other_kinds_in_a_folder_are_counted(store, folder):
-    for name in ("a.mp4", "b.MP4", "c.xyz"):
+    for name in ("a.bin", "b.BIN", "c.xyz"):
         (folder / name).write_bytes(b"\0")
-    assert index_paths(store, [folder]) == IndexReport(added=3, ignored={".mp4": 2, ".xyz": 1})
+    assert index_paths(store, [folder]) == IndexReport(added=3, ignored={".bin": 2, ".xyz": 1})
 
 
 def test_a_changed_file_that_can_no_longer_be_read_keeps_its_documents(store, folder):
@@ -240,7 +242,7 @@ def test_progress_counts_every_file(store, folder):
 
 
 def test_many_parts_are_known_over_several_pages(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("langchain_mmrag.indexing._PAGE", 7)
+    monkeypatch.setattr("langchain_mmrag.indexing.known.PAGE", 7)
     path = tmp_path / "long.md"
     path.write_text("\n".join(f"# Part {number}\nred" for number in range(20)))
     assert index_paths(store, [path]) == IndexReport(added=1)

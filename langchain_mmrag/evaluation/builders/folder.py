@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from langchain_mmrag.document_loaders.directory import LoadFailure, find_files, kind_of
+from langchain_mmrag.document_loaders._walk import LoadFailure, find_files
+from langchain_mmrag.document_loaders.kinds import kind_of
 from langchain_mmrag.errors import DatasetError
 from langchain_mmrag.evaluation.dataset import EvalDocument, EvalQuery, RetrievalDataset
 
@@ -67,6 +68,8 @@ def _documents(label: Path, root: Path) -> list[EvalDocument]:
             continue
         if kind.modality == "image":
             documents.append(EvalDocument(id=id_, image=str(path.absolute())))
+        elif kind.name not in {"text", "Markdown"}:
+            continue
         elif text := path.read_text(encoding="utf-8", errors="replace").strip():
             documents.append(EvalDocument(id=id_, text=text, metadata={"source": str(path.absolute())}))
     return documents

@@ -1,0 +1,123 @@
+"""Read one file of a folder: find its loader, yield its documents, and say how it ended, whatever happens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import Document
+
+from langchain_mmrag.document_loaders._ahead import Results
+from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX
+from langchain_mmrag.document_loaders._sidecars import is_sidecar
+from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
+from langchain_mmrag.document_loaders.kinds import LoaderOptions, MakeLoader, kind_of, unsupported
+from langchain_mmrag.errors import CorruptMediaError, LoadError, MissingDependencyError, MMRAGError
+from langchain_mmrag.types import MODALITY, SOURCE, modality_of
+
+logger = logging.getLogger(__name__)
+
+Status: TypeAlias = Literal["read", "unchanged", "ignored", "sidecar", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the reading of a file ended.
+
+    Attributes:
+        status: `ignored` if no loader reads such files, `sidecar` if it belongs to a picture beside it.
+        error: Why it failed.
+        problems: What could not be read of it, though the rest could.
+    """
+
+    status: Status
+    error: MMRAGError | None = None
+    problems: tuple[LoadError, ...] = ()
+
+
+def read_file(
+    path: Path,
+    options: LoaderOptions,
+    *,
+    is_named: bool = False,
+    is_unchanged: Callable[[BaseLoader], bool] = lambda _loader: False,
+) -> Results[Document | Outcome]:
+    """Yield the documents of a file one by one, and last of all an `Outcome`. Raises nothing.
+
+    Args:
+        path: The file.
+        options: What its loader is told.
+        is_named: Whether somebody asked for this very file: then it is an error if no loader reads it.
+        is_unchanged: Whether what this loader would make of the file is known.
+    """
+    try:
+        loader = loader_for(path, options)
+        if loader is None:
+            yield Outcome("failed", unsupported(path)) if is_named else Outcome("ignored")
+        elif not is_named and is_sidecar(path):
+            yield Outcome("sidecar")
+        elif is_unchanged(loader):
+            yield Outcome("unchanged")
+        else:
+            yield from loader.lazy_load()
+            yield Outcome("read", problems=tuple(getattr(loader, "problems", ())))
+    except (LoadError, MissingDependencyError) as error:
+        yield Outcome("failed", error)
+    except Exception as error:
+        # parsers of whatever lies in a folder: what one of them did not expect must not cost the other files
+        logger.warning("unexpected error in %s", path, exc_info=True)
+        told = CorruptMediaError(f"{path} cannot be read: {type(error).__name__}: {error}")
+        told.__cause__ = error
+        yield Outcome("failed", told)
+
+
+def loader_for(path: Path, options: LoaderOptions) -> BaseLoader | None:
+    """The loader of a file; `None` if there is none for its kind.
+
+    Raises:
+        LoadError: If it cannot be opened, or its kind is refused.
+        MissingDependencyError: If what reads it is not installed.
+    """
+    if own := options.loaders.get(path.suffix.lower()):
+        return OwnLoader(path, own, options)
+    kind = kind_of(path, options.media_policy)
+    return None if kind is None else kind.loader(path, options)
+
+
+class OwnLoader(FileLoader):
+    """A loader that a caller brought: its documents get ids, digest and links as those of this package have.
+
+    Args:
+        path: The file.
+        make: Makes the caller's loader of it.
+        options: Those that all loaders take.
+    """
+
+    name = "own"
+
+    def __init__(self, path: Path, make: MakeLoader, options: LoaderOptions) -> None:
+        super().__init__(path, media_policy=options.media_policy, media_directory=options.media_directory)
+        self.loader = make(path)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the caller's loader if it has one, else its class."""
+        kind = type(self.loader)
+        given: Any = getattr(self.loader, "fingerprint", f"{kind.__module__}.{kind.__qualname__}")
+        return f"{self.name}:{given}"
+
+    def parts(self, file: SourceFile) -> Iterator[Part]:
+        """The caller's documents."""
+        for document in self.loader.lazy_load():
+            is_ours = (document.id or "").startswith(FILE_ID_PREFIX)
+            yield Part(
+                text=document.page_content,
+                modality=modality_of(document.metadata),
+                metadata={k: v for k, v in document.metadata.items() if k not in {SOURCE, MODALITY}},
+                key=None if is_ours else document.id,
+            )
+        file.problems += getattr(self.loader, "problems", ())

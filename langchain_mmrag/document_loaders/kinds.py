@@ -1,0 +1,309 @@
+"""Which loader reads which file: one table. What a file's bytes say goes before what its name says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from langchain_core.document_loaders import BaseLoader
+
+from langchain_mmrag.document_loaders._sniff import Format, Glimpse
+from langchain_mmrag.document_loaders.text import TextLoader
+from langchain_mmrag.errors import UnsupportedFormatError
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.types import Modality
+
+if TYPE_CHECKING:
+    from langchain_mmrag.document_loaders.ocr import OCR
+    from langchain_mmrag.document_loaders.transcription import Transcriber
+
+MakeLoader: TypeAlias = Callable[[Path], BaseLoader]
+OcrChoice: TypeAlias = Literal["auto", "on", "off", "tesseract"]
+
+_OCR_CHOICES: Final = ("auto", "on", "off", "tesseract")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """What every loader of a folder is told.
+
+    Attributes:
+        media_policy: What may be opened.
+        media_directory: Where pictures taken out of files go; `None` for the user's cache folder.
+        ocr: Who reads the writing in pictures and scanned pages: `"auto"` for RapidOCR if the extra `ocr` is
+            installed, `"on"` for RapidOCR, `"tesseract"`, a reader of your own, or `"off"` (also `None`).
+        transcriber: Who writes down what is spoken in recordings and films; `None` for nobody.
+        page_images: Whether each page of a PDF is kept as a picture too; `None` for pages without text alone.
+        loaders: Loaders to take in place of the table's, by suffix, such as `{".tex": MyLoader}`. What they
+            yield gets the ids and metadata of this package's loaders.
+
+    Raises:
+        ValueError: If `ocr` is none of the choices, or a suffix has no dot.
+    """
+
+    media_policy: MediaPolicy = DEFAULT_POLICY
+    media_directory: Path | None = None
+    ocr: OCR | OcrChoice | None = "auto"
+    transcriber: Transcriber | None = None
+    page_images: bool | None = None
+    loaders: Mapping[str, MakeLoader] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ocr, str) and self.ocr not in _OCR_CHOICES:
+            msg = f"ocr must be one of {', '.join(_OCR_CHOICES)} or a reader, not {self.ocr!r}"
+            raise ValueError(msg)
+        for suffix in self.loaders:
+            if not suffix.startswith(".") or suffix != suffix.lower():
+                msg = f"loaders are named by suffixes in lower case with a dot, such as .tex, not {suffix!r}"
+                raise ValueError(msg)
+
+    @cached_property
+    def reader(self) -> OCR | None:
+        """The reader that `ocr` names: one for all loaders, as its models take memory."""
+        if not isinstance(self.ocr, str):
+            return self.ocr
+        is_there = _has("rapidocr") and _has("onnxruntime")
+        if self.ocr == "off" or (self.ocr == "auto" and not is_there):
+            return None
+        reader: OCR = _class("ocr", "TesseractReader" if self.ocr == "tesseract" else "RapidOCRReader")()
+        return reader
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What every loader of a file takes."""
+        return {"media_policy": self.media_policy, "media_directory": self.media_directory}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileKind:
+    """A kind of file and what loads it.
+
+    Attributes:
+        name: For messages.
+        modality: Of most of its documents.
+        suffixes: Lower-case suffixes, with the dot: they count where the bytes say nothing.
+        format: What the bytes of such a file say; `None` for kinds that may begin with anything.
+        extra: What has to be installed to read it, as in `pip install "langchain-mmrag[pdf]"`; empty for
+            what comes with the package.
+        loader: Makes the loader of one file.
+    """
+
+    name: str
+    modality: Modality
+    suffixes: frozenset[str]
+    format: Format | None = None
+    extra: str = ""
+    loader: Callable[[Path, LoaderOptions], BaseLoader]
+
+
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+def _class(module: str, name: str) -> Any:
+    """A loader's class, imported when the first file of its kind is met."""
+    return getattr(import_module(f"langchain_mmrag.document_loaders.{module}"), name)
+
+
+def _has(module: str) -> bool:
+    return find_spec(module) is not None
+
+
+def _plain(module: str, name: str) -> Callable[[Path, LoaderOptions], BaseLoader]:
+    """Factory of a loader that takes no more than all of them."""
+
+    def make(path: Path, options: LoaderOptions) -> BaseLoader:
+        loader: BaseLoader = _class(module, name)(path, **options.common)
+        return loader
+
+    return make
+
+
+def _image(path: Path, options: LoaderOptions) -> BaseLoader:
+    make = _class("image", "ImageLoader")
+    if "ocr" not in signature(make).parameters:
+        early: BaseLoader = make(path, media_policy=options.media_policy)
+        return early
+    loader: BaseLoader = make(path, ocr=options.reader, **options.common)
+    return loader
+
+
+def _markdown(path: Path, options: LoaderOptions) -> BaseLoader:
+    if not _has("langchain_mmrag.document_loaders.markdown"):
+        return _text(path, options)
+    return _plain("markdown", "MarkdownLoader")(path, options)
+
+
+def _pdf(path: Path, options: LoaderOptions) -> BaseLoader:
+    make = _class("pdf", "PDFLoader")
+    loader: BaseLoader = make(path, page_images=options.page_images, ocr=options.reader, **options.common)
+    return loader
+
+
+def _video(path: Path, options: LoaderOptions) -> BaseLoader:
+    make = _class("video", "VideoLoader")
+    loader: BaseLoader = make(path, transcriber=options.transcriber, **options.common)
+    return loader
+
+
+def _audio(path: Path, options: LoaderOptions) -> BaseLoader:
+    make = _class("audio", "AudioLoader")
+    loader: BaseLoader = make(path, transcriber=options.transcriber, **options.common)
+    return loader
+
+
+def _text(path: Path, options: LoaderOptions) -> BaseLoader:
+    return TextLoader(path, media_policy=options.media_policy)
+
+
+def _old_office(path: Path, options: LoaderOptions) -> BaseLoader:
+    if Glimpse(path, options.media_policy).is_encrypted_office:
+        msg = f"{path} is encrypted: save it without a password"
+    else:
+        msg = f"{path} is in an old format of office documents: save it as docx, xlsx, pptx or PDF"
+    raise UnsupportedFormatError(msg)
+
+
+KINDS: Final = (
+    FileKind(
+        name="picture",
+        modality="image",
+        # those the decoder refuses are listed too: a picture that cannot be read is reported, not passed over
+        suffixes=_suffixes("jpg jpeg jpe jfif png gif webp bmp dib tif tiff avif svg heic heif jp2 jxl ico"),
+        format="picture",
+        loader=_image,
+    ),
+    FileKind(
+        name="PDF",
+        modality="text",
+        suffixes=_suffixes("pdf"),
+        format="pdf",
+        extra="pdf",
+        loader=_pdf,
+    ),
+    FileKind(
+        name="Word document",
+        modality="text",
+        suffixes=_suffixes("docx docm"),
+        format="docx",
+        extra="office",
+        loader=_plain("docx", "DocxLoader"),
+    ),
+    FileKind(
+        name="PowerPoint slides",
+        modality="text",
+        suffixes=_suffixes("pptx pptm ppsx"),
+        format="pptx",
+        extra="office",
+        loader=_plain("pptx", "PptxLoader"),
+    ),
+    FileKind(
+        name="Excel workbook",
+        modality="table",
+        suffixes=_suffixes("xlsx xlsm"),
+        format="excel",
+        extra="table",
+        loader=_plain("excel", "ExcelLoader"),
+    ),
+    FileKind(
+        name="old office document",
+        modality="text",
+        suffixes=_suffixes("doc dot xls xlt ppt pps pot rtf"),
+        format="old office",
+        loader=_old_office,
+    ),
+    FileKind(
+        name="Parquet table",
+        modality="table",
+        suffixes=_suffixes("parquet"),
+        format="parquet",
+        extra="table",
+        loader=_plain("parquet", "ParquetLoader"),
+    ),
+    FileKind(
+        name="SQLite database",
+        modality="table",
+        suffixes=_suffixes("sqlite sqlite3 db3"),  # .db is anybody's: its bytes decide
+        format="sqlite",
+        extra="table",
+        loader=_plain("sql", "SQLLoader"),
+    ),
+    FileKind(
+        name="web page",
+        modality="text",
+        suffixes=_suffixes("html htm xhtml"),
+        format="html",
+        extra="office",
+        loader=_plain("html", "HTMLLoader"),
+    ),
+    FileKind(
+        name="film",
+        modality="video",
+        suffixes=_suffixes("mp4 m4v mov mkv webm avi mpg mpeg m2ts mts wmv flv ogv 3gp"),
+        format="video",
+        extra="video",
+        loader=_video,
+    ),
+    FileKind(
+        name="recording",
+        modality="audio",
+        suffixes=_suffixes("wav mp3 flac ogg oga opus m4a m4b aac wma aiff aif mka amr"),
+        format="audio",
+        extra="audio",
+        loader=_audio,
+    ),
+    FileKind(
+        name="comma-separated table",
+        modality="table",
+        suffixes=_suffixes("csv tsv"),
+        loader=_plain("csv", "CSVLoader"),
+    ),
+    FileKind(
+        name="JSON",
+        modality="table",
+        suffixes=_suffixes("json jsonl ndjson"),
+        loader=_plain("json", "JSONLoader"),
+    ),
+    FileKind(
+        name="Markdown",
+        modality="text",
+        suffixes=_suffixes("md markdown"),
+        loader=_markdown,
+    ),
+    FileKind(
+        name="text",
+        modality="text",
+        suffixes=_suffixes("txt text rst log"),
+        loader=_text,
+    ),
+)
+"""The kinds of file this package reads. A file is what its bytes say; only then what its name says."""
+
+
+def kind_of(path: str | os.PathLike[str], media_policy: MediaPolicy = DEFAULT_POLICY) -> FileKind | None:
+    """Kind of a file by its bytes, else by its suffix; `None` if this package does not read it.
+
+    Raises:
+        LoadError: If the file cannot be opened.
+    """
+    glimpse = Glimpse(path, media_policy)
+    if (said := glimpse.format) is not None:
+        return next((kind for kind in KINDS if kind.format == said), None)
+    return next((kind for kind in KINDS if glimpse.suffix in kind.suffixes), None)
+
+
+def supported_suffixes() -> str:
+    """The suffixes this package reads, for a message."""
+    return " ".join(sorted(suffix for kind in KINDS for suffix in kind.suffixes))
+
+
+def unsupported(path: Path) -> UnsupportedFormatError:
+    """The error for a file of a kind this package does not read."""
+    return UnsupportedFormatError(f"{path} is not of a kind this package reads ({supported_suffixes()})")
