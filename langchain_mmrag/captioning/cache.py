@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike, fspath
@@ -97,6 +98,7 @@ class CaptionCache:
         except BaseException:
             connection.close()
             raise
+        weakref.finalize(self, connection.close)
         return connection
 
 
