@@ -142,13 +142,20 @@ class TableLoader(FileLoader):
             LoadError: If the file cannot be read.
         """
         for table in self.tables(file):
+            yield from self.parts_of(table, file)
+
+    def parts_of(self, table: Table, file: SourceFile) -> Iterator[Part]:
+        """Yield the rows of one table and its summary; what is wrong with one of several is told.
+
+        Raises:
+            LoadError: If it cannot be read and is the only one.
+        """
+        try:
+            yield from _Reading(table, file, self).parts()
+        except LoadError as error:
             if not table.name:
-                yield from _Reading(table, file, self).parts()
-                continue
-            try:
-                yield from _Reading(table, file, self).parts()
-            except LoadError as error:  # the other tables can be read yet
-                file.problem(f"{table.name}: the rest cannot be read: {error}")
+                raise
+            file.problem(f"{table.name}: the rest cannot be read: {error}")
 
 
 class _Reading:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, BinaryIO, Final, TypeVar, Unpack, cast
 
-from langchain_mmrag.document_loaders._headers import LOOKED_AT, find_header, numbered_names, title_above
+from langchain_mmrag.document_loaders._headers import LOOKED_AT, header_of, title_above
 from langchain_mmrag.document_loaders._table_loader import TableLoader, TableOptions
 from langchain_mmrag.document_loaders._tables import Table, is_blank_row
 from langchain_mmrag.document_loaders.base import SourceFile
@@ -110,18 +110,12 @@ class CSVLoader(TableLoader):
 
     def _table(self, records: Iterator[list[str]], delimiter: str, file: SourceFile) -> Table:
         first = list(islice(records, LOOKED_AT))
-        written = [place for place, row in enumerate(first) if not is_blank_row(row)]
-        place = (
-            find_header(first) if self.header is None else (written[0] if self.header and written else None)
-        )
-        header = numbered_names(max(map(len, first), default=0)) if place is None else first[place]
-        above = [] if place is None else first[:place]
-        start = 0 if place is None else place + 1
+        header = header_of(first, given=self.header)
         return Table(
-            header=header,
-            rows=_even(chain(first[start:], records), header, start + 1, file),
-            first_row=start + 1,
-            title=title_above(above),
+            header=header.names,
+            rows=_even(chain(first[header.below :], records), header.names, header.below + 1, file),
+            first_row=header.below + 1,
+            title=title_above(first[: header.above]),
             decimal_comma=delimiter == ";",
         )
 

@@ -1,4 +1,4 @@
-"""Keep Pillow's warnings about odd files to itself, on this thread, while this package decodes."""
+"""Keep warnings of Pillow and openpyxl about odd files to themselves, on this thread, while they decode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _PillowWhileDecoding:
     """Stands where a filter has its pattern for module names."""
 
     def match(self, module: str) -> bool:
-        return _decoding.get() and module.startswith("PIL.")
+        return _decoding.get() and module.startswith(("PIL.", "openpyxl."))
 
 
 _FILTER = ("ignore", None, Warning, _PillowWhileDecoding(), 0)
@@ -25,7 +25,7 @@ _FILTER = ("ignore", None, Warning, _PillowWhileDecoding(), 0)
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Drop warnings raised inside Pillow by this thread in the body.
+    """Drop warnings raised inside Pillow and openpyxl by this thread in the body.
 
     `warnings.catch_warnings` swaps the filters of the whole process: two threads that decode at once would
     leave each other's behind. This adds one filter that matches only in here, so it can stay.
