@@ -33,6 +33,8 @@ _ABOVE_NOISE: Final = 3.0
 _MARGIN_FRAMES: Final = 7
 _NOISE_FRAMES: Final = 400
 _INT16: Final = 32767
+_LOUDNESS: Final = 0.05  # root of the mean square, of full scale
+_HISS: Final = 30.0  # standard deviation, in steps of 16 bits
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ class PocketSphinxTranscriber:
         self.vocabulary = tuple(sorted({word.lower() for line in vocabulary for word in line.split()}))
         self.min_confidence = min_confidence
         self._decoder: Any = None
+        self._means = ""
         self._lock = threading.Lock()
 
     @property
@@ -205,18 +208,21 @@ class PocketSphinxTranscriber:
             MissingDependencyError: If PocketSphinx is not installed.
             ValueError: If a word of `vocabulary` is not in its dictionary.
         """
+        heard = _Heard()
         for utterance in utterances(sound):
-            segment = self._segment(utterance)
+            segment = self._segment(utterance, heard)
             if segment is not None:
                 yield segment
 
-    def _segment(self, utterance: Utterance) -> Segment | None:
-        data = (np.clip(utterance.samples, -1, 1) * _INT16).astype("<i2").tobytes()
+    def _segment(self, utterance: Utterance, heard: _Heard) -> Segment | None:
+        data = heard.leveled(utterance.samples)
         with self._lock:  # one decoder, one utterance at a time
             decoder = self._loaded()
+            decoder.set_cmn(heard.means or self._means)
             decoder.start_utt()
             decoder.process_raw(data, no_search=False, full_utt=True)
             decoder.end_utt()
+            heard.means = decoder.get_cmn(True)
             log = decoder.logmath
             words = [(_spelt(one.word), one, min(1.0, log.exp(one.prob))) for one in decoder.seg() or ()]
         words = [row for row in words if row[0] and row[2] >= self.min_confidence]
@@ -233,8 +239,6 @@ class PocketSphinxTranscriber:
     def _loaded(self) -> Any:
         if self._decoder is None:
             sphinx = require("pocketsphinx", extra="audio")
-            # An utterance is normalised by itself: what is heard before it, in this file or another,
-            # changes nothing.
             decoder = sphinx.Decoder(loglevel="FATAL", cmn="batch")
             if self.vocabulary:
                 missing = [word for word in self.vocabulary if decoder.lookup_word(word) is None]
@@ -244,8 +248,32 @@ class PocketSphinxTranscriber:
                 words = " | ".join(self.vocabulary)
                 decoder.add_jsgf_string("words", f"#JSGF V1.0; grammar words; public <said> = ({words})+;")
                 decoder.activate_search("words")
+            self._means = decoder.get_cmn(False)
             self._decoder = decoder
         return self._decoder
+
+
+class _Heard:
+    """What is known of one recording's sound: another one, heard meanwhile, changes nothing here.
+
+    Attributes:
+        means: Of the features so far, in PocketSphinx's writing.
+    """
+
+    def __init__(self) -> None:
+        self.means = ""
+        self._noise = np.random.default_rng(0)
+
+    def leveled(self, samples: Sound) -> bytes:
+        """Samples as loud as those that the model was trained on, with the noise every microphone has.
+
+        Without it, sound that was made or cleaned by a machine is far from all it knows: of clear synthetic
+        speech it gets a fifth of the words wrong with this noise, two thirds without.
+        """
+        loudness = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+        leveled = samples * (_LOUDNESS / max(loudness, _QUIETEST)) * _INT16
+        leveled = leveled + self._noise.normal(0, _HISS, len(samples))
+        return np.clip(leveled, -_INT16, _INT16).astype("<i2").tobytes()
 
 
 def _spelt(word: str) -> str:
@@ -329,8 +357,8 @@ class FasterWhisperTranscriber:
                 )
             except (OSError, ValueError, RuntimeError) as error:  # of the hub, of names, of CTranslate2
                 msg = (
-                    f"Whisper's model {self.model!r} cannot be loaded ({type(error).__name__}: {error}): name one "
-                    "that faster-whisper knows and can fetch, or the folder of a converted model"
+                    f"Whisper's model {self.model!r} cannot be loaded ({type(error).__name__}: {error}): "
+                    "name one that faster-whisper knows and can fetch, or the folder of a converted model"
                 )
                 raise ModelUnavailableError(msg) from error
         return self._whisper
