@@ -10,12 +10,30 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag._extras import require
+from langchain_mmrag.errors import (
+    CorruptMediaError,
+    LoadError,
+    MissingDependencyError,
+    UnsafeSourceError,
+    UnsupportedFormatError,
+)
 from langchain_mmrag.media.describe import describe_source
-from langchain_mmrag.media.formats import PNG, WEBP, ImageFormat, guess, is_decodable, sniff, webp_size
+from langchain_mmrag.media.formats import (
+    HEIF,
+    PNG,
+    SVG,
+    WEBP,
+    ImageFormat,
+    guess,
+    is_decodable,
+    sniff,
+    webp_size,
+)
 from langchain_mmrag.media.policy import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.media.quiet import quiet_pillow
 from langchain_mmrag.media.sources import read_media
+from langchain_mmrag.media.svg import render_svg
 from langchain_mmrag.types import ImageInput
 
 _UPRIGHT = {
@@ -81,7 +99,8 @@ def open_image(
     Raises:
         SourceNotFoundError: If there is no such file or address.
         UnsafeSourceError: If the policy forbids it.
-        UnsupportedFormatError: If it is no JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF.
+        UnsupportedFormatError: If it is no JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF, nor, with the `images`
+            extra, HEIC or SVG.
         CorruptMediaError: If it is one, but broken or cut off.
         LoadError: If it cannot be read.
     """
@@ -116,11 +135,15 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
         CorruptMediaError: If the decoder gives up.
     """
     image_format = _format_of(data, name)
+    if image_format is SVG:
+        drawing = render_svg(data, name)
+        _check_pixels(drawing.size, name, policy)
+        return Decoded(drawing, drawing.size, 1, SVG)
     with quiet_pillow():
         try:
             if image_format is WEBP:  # Pillow makes the canvas of a WebP while it opens it
                 _check_pixels(webp_size(data), name, policy)
-            image = Image.open(BytesIO(data), formats=[image_format.name])
+            image = _opened(data, image_format, name)
             size = image.size
             _check_pixels(size, name, policy)
             if min_side is not None:
@@ -138,6 +161,18 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
             msg = f"{name} is a broken or cut-off {image_format.name} file ({_reason(error)})"
             raise CorruptMediaError(msg) from error
         return Decoded(image, size, _orientation(image), image_format)
+
+
+def _opened(data: bytes, image_format: ImageFormat, name: str) -> Image.Image:
+    if image_format is not HEIF:
+        return Image.open(BytesIO(data), formats=[image_format.name])
+    try:
+        heif = require("pillow_heif", extra="images")
+    except MissingDependencyError as error:  # one picture in a folder does not stop the rest of it
+        msg = f"{name} is a HEIC picture: {error}"
+        raise UnsupportedFormatError(msg) from error
+    image: Image.Image = heif.HeifImageFile(BytesIO(data))  # turns it upright, and drops the tag
+    return image
 
 
 def to_rgb(decoded: Decoded, name: str) -> Image.Image:

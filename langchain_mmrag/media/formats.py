@@ -27,6 +27,8 @@ WEBP = ImageFormat("WEBP", "image/webp")
 BMP = ImageFormat("BMP", "image/bmp")
 TIFF = ImageFormat("TIFF", "image/tiff")
 AVIF = ImageFormat("AVIF", "image/avif")
+HEIF = ImageFormat("HEIF", "image/heic")
+SVG = ImageFormat("SVG", "image/svg+xml")
 
 
 def _has(plugin: str) -> bool:
@@ -55,7 +57,6 @@ _BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
 _OTHERS = (
     (rb"%PDF-", "a PDF"),
     (rb"(PK\x03\x04|PK\x05\x06)", "a ZIP archive or office document"),
-    (rb"....ftyp(hei[cxms]|hev[cxm]|mif1|msf1)", "a HEIC picture; save it as JPEG"),
     (rb"....ftyp", "a video"),
     (rb"(\x1aE\xdf\xa3|RIFF....AVI )", "a video"),
     (rb"(ID3|OggS|fLaC|RIFF....WAVE)", "a sound file"),
@@ -69,7 +70,11 @@ _OTHERS = (
     (rb"version https://git-lfs", "a Git LFS pointer; run git lfs pull"),
     (rb"\x7fELF|MZ", "a program"),
 )
-_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg.*?>\s*)*<(?:svg:)?svg[\s/>]",
+    re.DOTALL,
+)
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _HTML = re.compile(rb"<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE)
 _HEAD = 1024
 
@@ -83,18 +88,20 @@ def sniff(data: bytes) -> ImageFormat | None:
         return WEBP
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return BMP
-    if _is_avif(data):
+    brands = _brands(data)
+    if brands & {b"avif", b"avis"}:
         return AVIF
-    return None
+    if data[8:12] in _HEIF_BRANDS and brands:  # films name these too, though not first
+        return HEIF
+    return SVG if _SVG.match(data[:_HEAD]) else None
 
 
-def _is_avif(data: bytes) -> bool:
+def _brands(data: bytes) -> set[bytes]:
+    """What a file of boxes says it is: its major brand, a version, the compatible ones."""
     if data[4:8] != b"ftyp":
-        return False
-    brands = data[
-        8 : min(int.from_bytes(data[:4], "big"), 256)
-    ]  # the major one, a version, the compatible ones
-    return any(brands[i : i + 4] in {b"avif", b"avis"} for i in range(0, len(brands), 4))
+        return set()
+    brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    return {brands[i : i + 4] for i in range(0, len(brands), 4)}
 
 
 def is_decodable(image_format: ImageFormat) -> bool:
@@ -122,8 +129,6 @@ def guess(data: bytes) -> str:
     for pattern, name in _OTHERS:
         if re.match(pattern, head, re.DOTALL):
             return name
-    if _SVG.search(head):
-        return "an SVG drawing; render it to PNG"
     if _HTML.search(head):
         return "an HTML page; is the address that of the page, not of the picture?"
     return "text" if _is_text(head) else "of an unknown kind"

@@ -279,7 +279,6 @@ _NOT_AN_IMAGE = [
         ("HTML", b"<!DOCTYPE html>\n<html><head></head></html>", "an HTML page"),
         ("PDF", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "a PDF"),
         ("ZIP", b"PK\x03\x04\x14\x00", "a ZIP archive"),
-        ("HEIC", b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "a HEIC picture"),
         ("MP4", b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2", "a video"),
         ("WebM", b"\x1aE\xdf\xa3\x01\x00", "a video"),
         ("WAV", b"RIFF\x24\x00\x00\x00WAVEfmt ", "a sound file"),
