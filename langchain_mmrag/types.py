@@ -43,8 +43,9 @@ PARENT_ID = "parent_id"
 NEAR_ID = "near_id"
 CHUNK = "chunk"
 CHUNK_START = "chunk_start"
-CHUNK_END = "mmrag_chunk_end"  # these two are marks of a store's own: no key of a caller's is taken for them
+CHUNK_END = "mmrag_chunk_end"  # these are marks of a store's own: no key of a caller's is taken for them
 WINDOW = "mmrag_window"
+PICTURED = "mmrag_pictured"  # embedded by its thumbnails, though it is no image
 TRUNCATED = "truncated"
 COLLAPSED_IDS = "collapsed_ids"
 

@@ -49,7 +49,9 @@ class MultimodalChroma(SearchingChroma):
     Which encoder embeds a document follows from its metadata alone: `{"modality": "image", "source": path}`
     (or the older `{"type": "image", "path": path}`) embeds the picture at that path or URL, and
     `page_content` is its caption or empty; anything else embeds `page_content`. A document never holds a
-    picture's bytes: pictures given as bytes are kept as files. The metadata of a text comes back as it was
+    picture's bytes: pictures given as bytes are kept as files. A `video` whose metadata has a `thumbnail`, a
+    path or a list of them, is embedded by that picture, or by the mean of several, and ranked among pictures;
+    so is any other document with a `thumbnail` and no text. The metadata of a text comes back as it was
     given, but for marks on one longer than the model reads: such a text is found by any of its windows (see
     `CLIPTextSplitter`), which are rows nobody sees; where an embedding does not say how many tokens it reads,
     the text is marked `truncated`.
@@ -71,8 +73,9 @@ class MultimodalChroma(SearchingChroma):
             `embed_image(uris=[...])`.
         persist_directory: Folder to keep the collection in; in memory without.
         media_policy: What pictures may be opened, when they are added, asked with and put into prompts.
-        media_directory: Folder for pictures given as bytes. By default `mmrag_media` in `persist_directory`,
-            or a temporary folder that goes with a store in memory; through a server it must be given.
+        media_directory: Folder for pictures given as bytes or taken out of files. By default `mmrag_media`
+            in `persist_directory`, or a temporary folder that goes with a store in memory; through a server
+            it must be given.
         text_embedding: An embedding for text alone, which gives each text a second vector: passages, tables
             and transcripts, or their `summary` where the metadata has one; of pictures the `caption`, or the
             `page_content` in its place. Pictures without one have none. The vectors are in a collection of
@@ -99,7 +102,7 @@ class MultimodalChroma(SearchingChroma):
         on_error: OnError = "raise",
         **kwargs: Any,  # noqa: ARG002 - LangChain's indexing passes batch_size
     ) -> list[str]:
-        """Add or replace documents; those whose metadata says `image` are embedded by their picture.
+        """Add or replace documents; images are embedded by their picture, films by their thumbnails.
 
         Everything is embedded before anything is written, so an error leaves the collection as it was.
 
@@ -354,7 +357,7 @@ class MultimodalChroma(SearchingChroma):
             return []
         # What would stop us is found out before the time for embedding is spent.
         self._record.check(None)
-        if any(row.picture and not row.picture.has_address for row in rows):
+        if any(not picture.has_address for row in rows for picture in row.pictures):
             self._folder_for_media()
         rows = intake.embed(rows)
         written = [row.finish(self._folder_for_media) for row in rows]
@@ -365,9 +368,9 @@ class MultimodalChroma(SearchingChroma):
     def _write(self, rows: list[Row]) -> None:
         vectors = self._companion.embed({str(row.id): text_of_row(row.text, row.metadata) for row in rows})
         self._record.write(len(rows[0].vector))
-        for row in rows:
-            if row.picture is not None and not row.picture.has_address:
-                save(row.picture, self._folder_for_media())
+        for picture in (picture for row in rows for picture in row.pictures):
+            if not picture.has_address:
+                save(picture, self._folder_for_media())
         stale = self._stale_windows([str(row.id) for row in rows])
         for batch in self._batches(rows):
             ids = [str(row.id) for row in batch]
@@ -400,14 +403,25 @@ class MultimodalChroma(SearchingChroma):
         size = self._client.get_max_batch_size()
         return (items[start : start + size] for start in range(0, len(items), size))
 
+    @property
+    def media_directory(self) -> Path:
+        """Where pictures without a file of their own are kept, such as those given as bytes.
+
+        Those that loaders take out of files belong here too: whatever folders the `media_policy` names, what
+        lies here may be opened. A store in memory has a temporary folder, which goes with it.
+
+        Raises:
+            StoreError: If the collection is on a server and no `media_directory` was given.
+        """
+        return self._folder_for_media()
+
     def _folder_for_media(self) -> Path:
-        """Where pictures given as bytes are kept."""
         with self._media_lock:
             if self._media_folder is None:
                 if self._client.get_settings().chroma_server_host:
                     msg = (
-                        "a picture given as bytes is kept as a file, and the server has no place for it: "
-                        "give MultimodalChroma a media_directory"
+                        "a picture given as bytes, or taken out of a file, is kept as a file, and the server"
+                        " has no place for it: give MultimodalChroma a media_directory"
                     )
                     raise StoreError(msg)
                 self._media_folder = Path(mkdtemp(prefix="mmrag_media_"))

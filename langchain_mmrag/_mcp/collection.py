@@ -126,8 +126,7 @@ class ServedCollection:
         policy = replace(self.store.media_policy, allow_urls=False)
         if self._roots is None:
             return policy
-        own = self.store._media_folder  # noqa: SLF001 - pictures given as bytes lie there
-        return replace(policy, roots=(*self._roots, *([] if own is None else [own])))
+        return self.store.opening_own_media(replace(policy, roots=tuple(self._roots)))
 
     # --- read -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from langchain_mmrag._store.beside import STANDS_OUT, Second, match_of
-from langchain_mmrag._store.chroma import reading, side_of
+from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.gather import Found
 from langchain_mmrag._store.ledger import Ledger
@@ -44,7 +44,8 @@ class ByText:
         self, asked: Query, want: Wanted, modality: Modality | None, count: int, depth: int
     ) -> list[Found]:
         """By words alone."""
-        side = _side_asked(asked, modality, "words")
+        _check_asked(asked, "words")
+        side = self._only_side(modality, count)
         matches, chance = self.matches(asked, want, side, count, depth)
         unwanted = self.with_unwanted_words(asked, count)
         rows = self._ledger.entries([id_ for id_ in matches if id_ not in unwanted])
@@ -62,7 +63,8 @@ class ByText:
         Texts of pictures and of passages compare, so all rows are in one order. A row that has words of the
         query but no vector, as a picture without a caption, goes by its words.
         """
-        side = _side_asked(asked, modality, "text")
+        _check_asked(asked, "text")
+        side = self._only_side(modality, count)
         matches, chance = self.matches(asked, want, side, count, depth)
         second = Second.of(self._companion, asked, count)
         if second is None:
@@ -84,6 +86,13 @@ class ByText:
             )
             for stored in [unit(entry.vector)]
         ]
+
+    def _only_side(self, modality: Modality | None, count: int) -> Side | None:
+        """The side that has all documents of a modality; `None` if both may."""
+        if modality is None:
+            return None
+        sides = [side for side, there in self._ledger.modalities(count).items() if modality in there]
+        return sides[0] if len(sides) == 1 else None
 
     def _near(self, second: Second, want: Wanted, depth: int) -> list[str]:
         """Ids of the `depth` rows that meet the conditions whose texts are nearest."""
@@ -165,8 +174,8 @@ def _scored(second: Second, rows: Sequence[tuple[str, Entry]], count: int) -> tu
     return scores, sure
 
 
-def _side_asked(asked: Query, modality: Modality | None, by: str) -> Side | None:
-    """The side that is searched, `None` for both.
+def _check_asked(asked: Query, by: str) -> None:
+    """Refuse what words cannot say.
 
     Raises:
         ValueError: If the query has no words, or a picture of what is not wanted.
@@ -177,4 +186,3 @@ def _side_asked(asked: Query, modality: Modality | None, by: str) -> Side | None
     if not (asked.text or "").strip():
         msg = f"a search by {by} needs text in the query, and it has only a picture: use search='vector'"
         raise ValueError(msg)
-    return None if modality is None else side_of(modality)

@@ -17,7 +17,7 @@ from langchain_core.documents import Document
 from langchain_mmrag._store.typed import typed
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import FloatArray, Side
-from langchain_mmrag.types import MODALITY, WINDOW, Modality
+from langchain_mmrag.types import MODALITY, PICTURED, WINDOW, Modality
 
 Where: TypeAlias = dict[str, Any]
 _T = TypeVar("_T")
@@ -26,15 +26,13 @@ _TYPE = "type"  # the older spelling of `modality`
 _SCALARS = (str, int, float, bool)
 _INT64 = range(-(2**63), 2**63)
 _IS_IMAGE: Where = {"$or": [{MODALITY: "image"}, {_TYPE: "image"}]}
-_IS_NO_IMAGE: Where = {"$and": [{MODALITY: {"$ne": "image"}}, {_TYPE: {"$ne": "image"}}]}
+_BY_PICTURE: Where = {"$or": [{MODALITY: "image"}, {_TYPE: "image"}, {PICTURED: True}]}
+_BY_TEXT: Where = {
+    "$and": [{MODALITY: {"$ne": "image"}}, {_TYPE: {"$ne": "image"}}, {PICTURED: {"$ne": True}}]
+}
 _IS_TEXT: Where = {
     "$and": [{MODALITY: {"$nin": ["image", "table", "video", "audio"]}}, {_TYPE: {"$ne": "image"}}]
 }
-
-
-def side_of(modality: Modality) -> Side:
-    """Which encoder makes the vectors of a modality: tables and transcripts are read as text."""
-    return "image" if modality == "image" else "text"
 
 
 def where(*conditions: Mapping[str, Any] | None) -> Where | None:
@@ -76,7 +74,7 @@ def of_modality(modality: Modality | None) -> Where | None:
 
 def of_side(side: Side) -> Where:
     """The condition that a document's vector is of one encoder."""
-    return _IS_IMAGE if side == "image" else _IS_NO_IMAGE
+    return _BY_PICTURE if side == "image" else _BY_TEXT
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ class Hit:
 
 def document(id_: str, text: str | None, metadata: Mapping[str, Any] | None) -> Document:
     """A row as a `Document`; Chroma says `None` for text or metadata that other programs left out."""
-    return Document(id=id_, page_content=text or "", metadata=dict(metadata or {}))
+    shown = {key: value for key, value in (metadata or {}).items() if key != PICTURED}
+    return Document(id=id_, page_content=text or "", metadata=shown)
 
 
 def hits(found: Mapping[str, Any]) -> list[Hit]:

@@ -46,6 +46,11 @@ class Embedder:
         """Whether it reads the paths it is given by means of its own, which nothing here holds in check."""
         return not isinstance(self._embedding, MultimodalEmbeddings)
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether it embeds more than text."""
+        return callable(getattr(self._embedding, "embed_image", None))
+
     def query(self, text: str) -> Vectors:
         """The vector [d] of a text that is asked for."""
         vector: Vectors = self._rows([self._embedding.embed_query(text)], 1)[0]

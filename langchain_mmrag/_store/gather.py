@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from langchain_mmrag._store.chroma import Hit, document, reading
+from langchain_mmrag._store.ledger_rows import modality_of_row
 from langchain_mmrag.keyword import best_text
 from langchain_mmrag.ranking import Collapse, FloatArray
 from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, COLLAPSED_IDS, PARENT_ID, SHA256, WINDOW
@@ -129,12 +130,17 @@ def _alike(answers: Sequence[Answer], found: Found, row: Document, collapse: Col
     """The answer that a document is a copy of."""
     if collapse != "near-duplicate":
         return None
-    digest = row.metadata.get(SHA256)
+    digest = _digest_of(row)
     for answer in answers:
-        same_file = digest is not None and digest == answer.document.metadata.get(SHA256)
+        same_file = digest is not None and digest == _digest_of(answer.document)
         if same_file or float(answer.found.stored @ found.stored) >= _ALIKE:
             return answer
     return None
+
+
+def _digest_of(row: Document) -> Any:
+    """Of a picture's file. Passages of one file may have its digest, and are no copies of each other."""
+    return row.metadata.get(SHA256) if modality_of_row(row.metadata) == "image" else None
 
 
 def _marked(part: Document, whole: Document) -> Document:

@@ -10,32 +10,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from langchain_mmrag._store.chroma import storable, storable_text
 from langchain_mmrag._store.embedder import Embedder, Vectors
 from langchain_mmrag._store.pictures import Picture, has_facts
 from langchain_mmrag.errors import EmbeddingError, LoadError
 from langchain_mmrag.media import MediaPolicy, describe_source
-from langchain_mmrag.ranking import Side
+from langchain_mmrag.ranking import Side, unit
 from langchain_mmrag.types import (
     CHUNK,
     CHUNK_END,
     CHUNK_START,
     COLLAPSED_IDS,
     PARENT_ID,
+    PICTURED,
     SHA256,
     SOURCE,
+    THUMBNAIL,
     TRUNCATED,
     WINDOW,
     ImageInput,
     image_source,
     modality_of,
+    thumbnails_of,
 )
 
 logger = logging.getLogger(__name__)
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
-_MARKS = (CHUNK_END, WINDOW, COLLAPSED_IDS)  # of documents that come out of a store and go in again
+_MARKS = (CHUNK_END, WINDOW, PICTURED, COLLAPSED_IDS)  # of documents that come out of a store and go in again
 _POSITION = ("page", "frame", "start_s", "end_s", "row", "chunk", PARENT_ID)
 
 
@@ -51,11 +56,12 @@ class Row:
         id: As given; `None` asks for one made of the content.
         text: Passage or caption.
         metadata: In types Chroma takes.
-        picture: What is embedded in place of the text.
+        picture: Of an image, what is embedded in place of the text.
+        thumbnails: Of a film and the like, what is: the mean of their vectors.
         start: Of a window, where it begins in the text it is from.
         first_end: Of a long text, where its first window ends.
         windows: Of a long text, those after the first.
-        vector: Of the picture, of the text or of its first window [d].
+        vector: Of the picture or thumbnails, of the text or of its first window [d].
     """
 
     index: int
@@ -63,6 +69,7 @@ class Row:
     text: str
     metadata: dict[str, Any]
     picture: Picture | None = None
+    thumbnails: list[Picture] = field(default_factory=list)
     start: int = 0
     first_end: int | None = None
     windows: list[Row] = field(default_factory=list)
@@ -71,7 +78,12 @@ class Row:
     @property
     def side(self) -> Side:
         """Which encoder makes its vector."""
-        return "image" if self.picture else "text"
+        return "image" if self.pictures else "text"
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """What is embedded in place of the text."""
+        return [self.picture] if self.picture else self.thumbnails
 
     def finish(self, folder: Callable[[], Path]) -> str:
         """Fill in what is known now that the picture was read; returns the id.
@@ -82,6 +94,7 @@ class Row:
         if self.picture is None:
             self.id = self.id or _text_id(self.text, self.metadata)
             self._finish_windows(self.id)
+            self._finish_thumbnails(folder)
             return self.id
         given = self.metadata
         has_address = self.picture.has_address
@@ -91,6 +104,13 @@ class Row:
         address = self.picture.source if has_address else given.get(SOURCE)
         self.id = self.id or _image_id(self.metadata[SHA256], address, given)
         return self.id
+
+    def _finish_thumbnails(self, folder: Callable[[], Path]) -> None:
+        """Say where they are, so that they are found from another working folder, and that they count."""
+        if self.thumbnails:
+            places = [each.address(None if each.has_address else folder()) for each in self.thumbnails]
+            is_list = isinstance(self.metadata[THUMBNAIL], list)
+            self.metadata = {**self.metadata, THUMBNAIL: places if is_list else places[0], PICTURED: True}
 
     def split(self, spans: Sequence[tuple[int, int]]) -> None:
         """Make windows of the text, unless it is read whole.
@@ -164,8 +184,27 @@ class Intake:
                 except LoadError as error:
                     self._failed(index, describe_source(source), error)
                     continue
+            elif not self._add_thumbnails(row):
+                continue
             rows.append(row)
         return rows
+
+    def _add_thumbnails(self, row: Row) -> bool:
+        """Whether the thumbnails a film goes by, if it has any, may be opened.
+
+        Other documents go by what is written in them, and by thumbnails only if there is nothing. With an
+        embedding for text alone, all do.
+        """
+        goes_by_them = modality_of(row.metadata) == "video" or not row.text.strip()
+        sources = thumbnails_of(row.metadata) if goes_by_them and self.embedder.takes_pictures else []
+        wants_facts = self.embedder.opens_files_itself
+        for source in sources:
+            try:
+                row.thumbnails.append(Picture(source, self.policy, wants_facts=wants_facts))
+            except LoadError as error:
+                self._failed(row.index, describe_source(source), error)
+                return False
+        return True
 
     def embed(self, rows: Sequence[Row]) -> list[Row]:
         """Give the rows their vectors; returns those that have one, in their order.
@@ -174,20 +213,25 @@ class Intake:
             LoadError: If a picture cannot be read, naming its place and source.
             UnsupportedModalityError: If there are pictures and the embedding takes none.
         """
-        pictured = [row for row in rows if row.picture]
-        written = [row for row in rows if not row.picture]
+        pictures = [(row, picture) for row in rows for picture in row.pictures]
         failed = set[int]()
 
         def on_failure(place: int, error: LoadError) -> None:
-            row = pictured[place]
-            failed.add(row.index)
-            self._failed(row.index, row.picture.name if row.picture else "", error)
+            row, picture = pictures[place]
+            if row.index not in failed:  # of several bad ones of a film the first is told
+                failed.add(row.index)
+                self._failed(row.index, picture.name, error)
 
         # Pictures first: a bad one should be told of before the time for the texts is spent.
-        found = self.embedder.images([row.picture for row in pictured if row.picture], on_failure)
+        found = self.embedder.images([picture for _, picture in pictures], on_failure)
+        vectors: dict[int, list[Vectors]] = {}
         for place, vector in found.items():
-            pictured[place].vector = vector
-        self._embed_texts(written)
+            vectors.setdefault(pictures[place][0].index, []).append(vector)
+        for row in rows:
+            if row.pictures and row.index not in failed:
+                of_row = vectors[row.index]
+                row.vector = of_row[0] if row.picture else unit(unit(of_row).mean(axis=0)).astype(np.float32)
+        self._embed_texts([row for row in rows if not row.pictures])
         kept = [row for row in rows if row.index not in failed]
         if len({len(row.vector) for row in kept}) > 1:
             msg = "the embedding's vectors of texts and of pictures differ in length: they share no space"

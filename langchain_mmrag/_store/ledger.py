@@ -27,6 +27,7 @@ from langchain_mmrag._store.ledger_rows import (
     known_in,
     listed_ids,
     matches_of,
+    modalities_of,
     numbered_after,
     pages,
     replace_rows,
@@ -312,6 +313,15 @@ class Ledger:
                 return matches_of(run, scored, worded, limit, side)
 
         return self._run(search)
+
+    def modalities(self, count: int | None = None) -> dict[Side, set[str]]:
+        """Of the rows of each side.
+
+        Args:
+            count: The collection's number of rows, if it was just asked for.
+        """
+        self.current(count)
+        return self._run(modalities_of)
 
     def texts(self) -> int:
         """How many rows have a text for a text embedding, as of the last look."""

@@ -15,7 +15,7 @@ from langchain_mmrag.keyword import KeywordIndex
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 6
+VERSION: Final = 7
 _PATIENCE_S: Final = 60.0
 _MAPPED: Final = 2**30
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
@@ -32,7 +32,8 @@ CREATE TABLE rows (
     draw INTEGER NOT NULL,
     parent TEXT,
     worded INTEGER NOT NULL,
-    has_text INTEGER NOT NULL  -- a passage, caption or summary that is not blank
+    has_text INTEGER NOT NULL,  -- a passage, caption or summary that is not blank
+    modality TEXT NOT NULL
 );
 CREATE INDEX rows_by_draw ON rows (side, draw, id);
 CREATE INDEX rows_by_parent ON rows (parent) WHERE parent IS NOT NULL;
@@ -41,6 +42,7 @@ CREATE TABLE sides (
     side INTEGER PRIMARY KEY, count INTEGER, worded INTEGER, texts INTEGER, changes INTEGER
 );
 INSERT INTO sides VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0);
+CREATE TABLE modalities (side INTEGER, modality TEXT, count INTEGER, PRIMARY KEY (side, modality));
 CREATE TABLE pending (
     writer TEXT NOT NULL,
     operation INTEGER NOT NULL,
@@ -51,11 +53,14 @@ CREATE TRIGGER row_added AFTER INSERT ON rows BEGIN
     UPDATE sides SET
         count = count + 1, worded = worded + new.worded, texts = texts + new.has_text
     WHERE side = new.side;
+    INSERT INTO modalities VALUES (new.side, new.modality, 1)
+    ON CONFLICT (side, modality) DO UPDATE SET count = count + 1;
 END;
 CREATE TRIGGER row_removed AFTER DELETE ON rows BEGIN
     UPDATE sides SET
         count = count - 1, worded = worded - old.worded, texts = texts - old.has_text
     WHERE side = old.side;
+    UPDATE modalities SET count = count - 1 WHERE side = old.side AND modality = old.modality;
     DELETE FROM vectors WHERE number = old.number;
 END;
 """

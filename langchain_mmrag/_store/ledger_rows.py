@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_mmrag._store.chroma import reading, side_of
+from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger_file import LedgerFile
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.keyword import KeywordIndex, KeywordMatch, KeywordMatches, Scored, words_of
 from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side, unit
-from langchain_mmrag.types import CAPTION, PARENT_ID, SUMMARY, WINDOW, modality_of
+from langchain_mmrag.types import CAPTION, PARENT_ID, PICTURED, SUMMARY, WINDOW, Modality, modality_of
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -66,9 +66,15 @@ class State:
 
 
 def side_of_row(metadata: Mapping[str, Any] | None) -> Side:
-    """Which encoder made a row's vector; whatever other programs wrote into its metadata is no error."""
+    """Which encoder made a row's vector: that of pictures, also of films that go by their thumbnails."""
+    is_pictured = (metadata or {}).get(PICTURED) is True
+    return "image" if is_pictured or modality_of_row(metadata) == "image" else "text"
+
+
+def modality_of_row(metadata: Mapping[str, Any] | None) -> Modality:
+    """Of a row; whatever other programs wrote into its metadata is no error."""
     try:
-        return side_of(modality_of(metadata))
+        return modality_of(metadata)
     except ValueError:
         return "text"
 
@@ -82,12 +88,16 @@ def text_of_row(text: str, metadata: Mapping[str, Any]) -> str:
     """What a text embedding reads of a row, blank if there is nothing to read.
 
     That is the caption of a picture, or the summary of a table or passage, if there is one; else the text.
-    The windows of a long text go by their own: many rows with one vector would keep others from being found.
+    What is spoken in a film is not in the caption of its picture: of such both are read. The windows of a
+    long text go by their own: many rows with one vector would keep others from being found.
     """
     if metadata.get(WINDOW) is True:
         return text
     told = metadata.get(CAPTION if side_of_row(metadata) == "image" else SUMMARY)
-    return told if isinstance(told, str) and not is_blank(told) else text
+    if not isinstance(told, str) or is_blank(told):
+        return text
+    has_words_of_its_own = metadata.get(PICTURED) is True and not is_blank(text) and told not in text
+    return f"{told}\n{text}" if has_words_of_its_own else told
 
 
 def is_blank(text: str) -> bool:
@@ -133,8 +143,9 @@ def replace_rows(
         if words is not None:
             worded.append((number, words))
         has_text = not is_blank(text_of_row(text, metadata))
-        entered.append((number, id_, side, draw_of(id_), parent, words is not None, has_text))
-    run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", entered)
+        modality = modality_of_row(metadata)
+        entered.append((number, id_, side, draw_of(id_), parent, words is not None, has_text, modality))
+    run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", entered)
     index.put(worded)
     reach = tuple(map(max, before, _reach(run)))
     touched = [*((number & 1, id_) for id_, number in known.items()), *((row[2], row[1]) for row in entered)]
@@ -175,6 +186,12 @@ def state_of(file: LedgerFile) -> State:
     counts, worded, texts, changes = zip(*sides, strict=True)
     mark = run.execute("SELECT 1 FROM pending LIMIT 1").fetchone()
     return State(counts, worded, texts, changes, mark is not None)
+
+
+def modalities_of(file: LedgerFile) -> dict[Side, set[str]]:
+    """Of the rows of each side."""
+    found = file.connection.execute("SELECT side, modality FROM modalities WHERE count > 0").fetchall()
+    return {name: {each for side, each in found if side == place} for place, name in enumerate(SIDES)}
 
 
 def windows_of(file: LedgerFile, parents: Sequence[str]) -> list[tuple[str, str]]:

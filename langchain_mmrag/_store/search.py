@@ -15,7 +15,7 @@ from langchain_mmrag._store.backgrounds import Backgrounds, Prior
 from langchain_mmrag._store.beside import STANDS_OUT, Beside, Second
 from langchain_mmrag._store.by_text import ByText
 from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, tilted
-from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, side_of, where
+from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, where
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.gather import Answer, Found, gathered, nearest_parts, tell_best_window
@@ -171,12 +171,14 @@ class Search:
         sampled = self._backgrounds.current(count, {part.side for part in parts})
         backgrounds = {side: each.background for side, each in sampled.items()}
         sides = [side for side, each in backgrounds.items() if each.count]
-        searched = sides if modality is None else [side_of(modality)]
-        if not set(searched) <= set(sides):
+        there = self._ledger.modalities(count)
+        searched = sides if modality is None else [side for side in sides if modality in there[side]]
+        if not searched:
             return []
         ranker = Ranker(parts, backgrounds, searched, how.rank)
         beside = self._beside(asked, want, how, searched, count, depth)
-        ids = self._candidates(ranker, want, modality, count, depth)
+        is_free = want.is_free or (modality == "image" and self._are_pictures(want, there))
+        ids = self._candidates(ranker, want, is_free and count > FILTERED_BELOW, depth)
         more = [id_ for id_ in dict.fromkeys(beside.ids(depth)) if id_ not in set(ids)]
         rows = self._entries([*ids, *self._by_text.allowed(more, want)])
         listed = {
@@ -225,11 +227,13 @@ class Search:
         sampled = self._backgrounds.current(self._count())
         return {side: each.background for side, each in sampled.items()}
 
-    def _candidates(
-        self, ranker: Ranker, want: Wanted, modality: Modality | None, count: int, depth: int
-    ) -> list[str]:
-        is_free = modality in {None, "image"} and want.condition == of_modality(modality) and not want.options
-        if is_free and count > FILTERED_BELOW and lie_apart(ranker.backgrounds):
+    @staticmethod
+    def _are_pictures(want: Wanted, there: Mapping[Side, set[str]]) -> bool:
+        """Whether nothing but pictures is wanted, and no film goes by a picture: the side is all of them."""
+        return want.condition == of_modality("image") and not want.options and there["image"] == {"image"}
+
+    def _candidates(self, ranker: Ranker, want: Wanted, is_free: bool, depth: int) -> list[str]:
+        if is_free and lie_apart(ranker.backgrounds):
             return tilted(self._collection(), ranker, depth)
         conditions = (
             [want.condition]

@@ -92,8 +92,12 @@ class SearchingChroma(Chroma):
     @property
     def media_policy(self) -> MediaPolicy:
         """What may be opened of the pictures in this store: the policy given, and the store's own files."""
-        policy, own = self._given_policy, self._media_folder
-        if policy.roots is None or own is None:
+        return self.opening_own_media(self._given_policy)
+
+    def opening_own_media(self, policy: MediaPolicy) -> MediaPolicy:
+        """The policy, and that what the store keeps in its `media_directory` may be opened."""
+        own = self._media_folder
+        if policy.roots is None or own is None or own in policy.roots:
             return policy
         return replace(policy, roots=(*policy.roots, own))
 

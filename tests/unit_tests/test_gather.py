@@ -11,7 +11,7 @@ from PIL import Image
 from langchain_mmrag import MultimodalRetriever
 from langchain_mmrag._store.gather import COLLAPSED_IDS, Found, gathered
 from langchain_mmrag.ranking import unit
-from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, PARENT_ID, SHA256, WINDOW
+from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, FILE_SHA256, PARENT_ID, SHA256, WINDOW
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.unit_tests.test_search import Lookup
 
@@ -155,9 +155,9 @@ def test_what_is_nearly_the_same_is_one_document_where_that_is_asked_for(collect
     assert list(gather(collection, found)) == ["original", "other", "cropped", "like it"]
 
 
-def test_the_same_file_is_one_document_whatever_its_vector(collection, pool):
+def test_the_same_picture_is_one_document_whatever_its_vector(collection, pool):
     for id_, digest in (("one", "aa"), ("two", "bb"), ("three", "aa"), ("four", None)):
-        found = pool(id_, {SHA256: digest} if digest else None)
+        found = pool(id_, {SHA256: digest, "modality": "image"} if digest else None)
     found = pool("five")
     assert gather(collection, found, collapse="near-duplicate") == {
         "one": ["three"],
@@ -165,6 +165,17 @@ def test_the_same_file_is_one_document_whatever_its_vector(collection, pool):
         "four": [],
         "five": [],
     }
+
+
+@pytest.mark.parametrize("key", [SHA256, FILE_SHA256])
+@pytest.mark.parametrize("modality", ["text", "table", "video", "audio", None])
+def test_passages_of_one_file_are_no_copies_of_each_other_though_its_digest_is_the_same(
+    collection, pool, key, modality
+):
+    for id_ in ("one", "two"):
+        found = pool(id_, {key: "aa", **({"modality": modality} if modality else {})}, f"passage {id_}")
+    found = pool("picture", {key: "aa", "modality": "image"})
+    assert set(gather(collection, found, collapse="near-duplicate")) == {"one", "two", "picture"}
 
 
 def test_copies_are_told_in_the_metadata_each_once(collection, pool):
