@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,13 +16,11 @@ from langchain_mmrag.document_loaders._blocks import (
     takes_caption,
     with_caption,
 )
-from langchain_mmrag.document_loaders._pictures import PagePictures
+from langchain_mmrag.document_loaders._pictures import PagePictures, caption_from
 from langchain_mmrag.document_loaders._tables import Table, table_parts
 from langchain_mmrag.document_loaders.base import Part
 from langchain_mmrag.document_loaders.text import PASSAGE_TOKENS, estimate_tokens, pack
 from langchain_mmrag.types import CAPTION, HEADING
-
-_FILE_NAME = re.compile(r"\S+\.(png|jpe?g|gif|webp|svg|bmp|tiff?|avif|emf|wmf)", re.IGNORECASE)
 
 
 class PartWriter:
@@ -69,7 +66,7 @@ class PartWriter:
         self._heading = pack(heading.text, self.max_tokens // 2)[0] if heading.text else ""
         self._room = self.max_tokens - estimate_tokens(self._heading)
         self._text, self._used = "", 0
-        self._near: str | None = None  # key of the section's last passage
+        self._near: str | None = None  # key of the section's last passage, or first table
         self._waiting: list[Part] = []  # for the passage that they stand in
 
     def _end_section(self, next_level: int) -> Iterator[Part]:
@@ -81,7 +78,7 @@ class PartWriter:
     def _words(self, block: Words) -> Iterator[Part]:
         shown, unshown = self._shown_in(block)
         # what is said of a picture stands in its own document; if it has none, it is said here
-        text = block.text or " ".join(_caption_of(one) for one in unshown).strip()
+        text = block.text or " ".join(caption_from(one.words) for one in unshown).strip()
         if text:
             yield from self._add(replace(block, text=text))
         if self._text or self._near is None:
@@ -125,6 +122,7 @@ class PartWriter:
         table = Table(header=grid.header, rows=grid.rows, title=title)
         for part in table_parts(table, key=key, metadata=named, near=self._near):
             yield replace(part, text=f"{title}\n\n{part.text}" if title else part.text)
+        self._near = self._near or key
         shown, _ = self._shown_in(Words(text="", pictures=grid.pictures))
         yield from (replace(part, near=key) for part in shown)
 
@@ -137,7 +135,7 @@ class PartWriter:
             if facts is None:
                 unshown.append(picture)
                 continue
-            caption = _caption_of(picture)
+            caption = caption_from(picture.words)
             metadata = self._named() | facts | ({CAPTION: caption} if caption else {})
             text = caption or self._heading
             parts.append(Part(text=text, modality="image", metadata=metadata, key=key))
@@ -190,8 +188,3 @@ def _code(text: str, room: int) -> list[str]:
             used += size
     pieces += [current] if any(map(str.strip, current)) else []
     return ["\n".join([first, *piece, last]) for piece in pieces]
-
-
-def _caption_of(picture: Picture) -> str:
-    """What is said about it; programs that know nothing to say put the name of its file there."""
-    return "" if _FILE_NAME.fullmatch(picture.words) else picture.words

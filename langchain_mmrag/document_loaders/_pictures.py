@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
+
+from PIL import Image
 
 from langchain_mmrag.document_loaders._blocks import Picture
 from langchain_mmrag.document_loaders._ids import file_document_id, source_of
@@ -21,6 +24,7 @@ from langchain_mmrag.types import HEIGHT, MIME_TYPE, PARENT_ID, PATH, SHA256, WI
 SMALLEST_SIDE: Final = 32
 """Pixels; what is narrower or lower is a bullet, an icon, a rule or a spacer."""
 
+_FILE_NAME = re.compile(r"\S+\.(png|jpe?g|gif|webp|svg|bmp|tiff?|avif|emf|wmf)", re.IGNORECASE)
 _NAMED: Final = 3
 _KINDS: Final = {
     "missing": "that cannot be found",
@@ -55,7 +59,7 @@ class PagePictures:
         self.home = file.path.parent
         self.policy = _inside(file.policy, folder or self.home)
         self.fetch = fetch
-        self.kept = kept or {}
+        self.kept = {} if kept is None else kept  # may still be filled
         self._seen = set[str]()
         self._number = 0
         self._problems: dict[str, list[str]] = defaultdict(list)
@@ -76,16 +80,20 @@ class PagePictures:
             return None
         return dict(facts)
 
-    def keep(self, data: bytes) -> dict[str, Any] | None:
+    def keep(self, picture: bytes | Image.Image) -> dict[str, Any] | None:
         """Keep a picture that is inside the file; `None` if it is a repeat or a decoration.
+
+        Args:
+            picture: Encoded, or the pixels of what the file shows of it.
 
         Raises:
             LoadError: If it cannot be read.
         """
+        data = picture.tobytes() if isinstance(picture, Image.Image) else picture
         if self._is_repeat(hashlib.sha256(data).hexdigest()):
             return None
         self._number += 1
-        facts = self.file.keep_picture(data, f"picture-{self._number}")
+        facts = self.file.keep_picture(picture, f"picture-{self._number}")
         if min(facts[WIDTH], facts[HEIGHT]) < SMALLEST_SIDE:
             Path(facts[PATH]).unlink(missing_ok=True)
             return None
@@ -164,3 +172,8 @@ def _inside(policy: MediaPolicy, folder: Path) -> MediaPolicy:
     if any(real.is_relative_to(root) for root in roots):
         return replace(policy, roots=(Path(real),))
     return replace(policy, roots=tuple(Path(root) for root in roots if root.is_relative_to(real)))
+
+
+def caption_from(words: str) -> str:
+    """What is said about a picture; programs that know nothing to say put the name of its file there."""
+    return "" if _FILE_NAME.fullmatch(words.strip()) else words.strip()
