@@ -14,6 +14,7 @@ import typer
 from langchain_mmrag._cli import console
 from langchain_mmrag._cli.asking import Asking, takes_asking
 from langchain_mmrag._cli.evaluating import evaluate
+from langchain_mmrag._cli.indexing import index
 from langchain_mmrag._cli.opening import (
     DEFAULT_COLLECTION,
     DEFAULT_FOLDER,
@@ -21,7 +22,6 @@ from langchain_mmrag._cli.opening import (
     ModelName,
     open_chat_model,
     open_collection,
-    remember_model,
 )
 from langchain_mmrag._cli.options import Checkpoint, Collection, Json, Model, Store, named_model
 from langchain_mmrag._cli.serving import serve_mcp
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="mmrag",
-    help="Ask a folder of pictures and notes.",
+    help="Ask a folder of documents and pictures.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -79,7 +79,7 @@ def _expected() -> tuple[type[Exception], ...]:
 
 @app.callback()
 def _options() -> None:
-    """Ask a folder of pictures and notes."""
+    """Ask a folder of documents and pictures."""
 
 
 @app.command()
@@ -92,37 +92,7 @@ def demo(
     run_demo(folder)
 
 
-@app.command()
-def index(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.", show_default=False)],
-    *,
-    store: Store = Path(DEFAULT_FOLDER),
-    collection: Collection = DEFAULT_COLLECTION,
-    model: Model = None,
-    checkpoint: Checkpoint = None,
-    as_json: Json = False,
-) -> None:
-    """Index pictures and text files. What is unchanged since the last time is skipped."""
-    from langchain_mmrag.indexing import index_paths
-
-    if not any(path.exists() for path in paths):  # before a model is fetched for nothing
-        msg = f"there is no file or folder {paths[0]}"
-        raise LoadError(msg)
-    opened = open_collection(store, collection, model=named_model(model, checkpoint), create=True)
-    try:
-        with console.progress("Indexing") as on_progress:
-            report = index_paths(opened, paths, on_progress=on_progress)
-    except KeyboardInterrupt:
-        typer.echo("mmrag: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
-    finally:
-        remember_model(opened)
-    if as_json:
-        _print_json(console.report_row(report))
-    else:
-        console.print_report(report, store)
-    if not report.readable:
-        raise typer.Exit(1)
+app.command()(index)
 
 
 @app.command()
@@ -238,7 +208,7 @@ def classify(
         _print_json({"images": rows, "failed": [failure._asdict() for failure in failed]})
     else:
         console.print_classes(paths, scores)
-        console.print_failures([failure.reason for failure in failed])
+        console.print_failures(failed)
     if not paths:
         raise typer.Exit(1)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from langchain_mmrag.types import CHUNK, CHUNK_START, SOURCE, image_source, moda
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from langchain_mmrag.captioning import CaptionReport
     from langchain_mmrag.citations import Citation
     from langchain_mmrag.indexing import IndexReport
 
@@ -23,27 +25,51 @@ _WIDTH: Final = 96
 _PASSAGE_LINES: Final = 3
 _COPIES: Final = "collapsed_ids"
 _SHOWN_FAILURES: Final = 20
+_ANY_FILE: Final = "…"
+_NAMED_FILES: Final = 3
 _BAR_DELAY_S: Final = 1.0
 
 
+class Bar:
+    """A bar over files; inside a long one the number of its documents moves."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: Any = None
+        self._shown_at = 0.0
+
+    def __call__(self, done: int, total: int, source: str) -> None:
+        """So many files are done, the last of them this one."""
+        bar = self._opened(total)
+        bar.set_postfix_str(_line(Path(source).name), refresh=False)
+        bar.update(done - bar.n)
+
+    def within(self, done: int, total: int, source: str, documents: int) -> None:
+        """So many files are done, and so many documents of the next one."""
+        bar, now = self._opened(total), time.monotonic()
+        if done == bar.n and now - self._shown_at > _BAR_DELAY_S:
+            self._shown_at = now
+            bar.set_postfix_str(f"{_line(Path(source).name)}: {documents} documents")
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _opened(self, total: int) -> Any:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=self._title, unit=" files", delay=_BAR_DELAY_S, disable=None)
+            self._shown_at = time.monotonic()
+        return self._bar
+
+
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
+def progress(title: str) -> Iterator[Bar]:
     """A bar on stderr for work that takes longer than a second, if stderr is a terminal."""
-    from tqdm import tqdm
-
-    bars: list[Any] = []
-
-    def step(done: int, total: int, source: str) -> None:
-        if not bars:
-            bars.append(tqdm(total=total, desc=title, unit=" files", delay=_BAR_DELAY_S, disable=None))
-        bars[0].set_postfix_str(Path(source).name, refresh=False)
-        bars[0].update(done - bars[0].n)
-
-    try:
-        yield step
-    finally:
-        for bar in bars:
-            bar.close()
+    with closing(Bar(title)) as bar:
+        yield bar
 
 
 def plain(text: str) -> str:
@@ -88,18 +114,39 @@ def print_citations(citations: Sequence[Citation], removed: Sequence[str]) -> No
         typer.echo(f"Taken out of the answer, as nothing has these numbers: {', '.join(removed)}", err=True)
 
 
-def print_report(report: IndexReport, store: Path) -> None:
+def print_report(report: IndexReport, store: Path, *, pruned: bool = False) -> None:
     """What an indexing run did."""
     done = ", ".join(f"{getattr(report, name)} {name}" for name in ("added", "updated", "skipped", "deleted"))
-    typer.echo(f"{store}: {done}, {len(report.failed)} failed")
+    partly = f", {len({source for source, _ in report.partial})} read in part" if report.partial else ""
+    written = _counted(report.documents, "document")
+    typer.echo(f"{store}: {done}, {len(report.failed)} failed{partly} ({written} written)")
+    if report.vanished:
+        why = "nothing else in their folder can be read" if pruned else "--prune takes them out"
+        typer.echo(f"{_counted(report.vanished, 'file')} gone, with their documents still there: {why}")
     if report.ignored:
         kinds = ", ".join(
             f"{suffix or 'no suffix'} {count}" for suffix, count in sorted(report.ignored.items())
         )
-        typer.echo(f"Passed over files of other kinds: {kinds}")
-    print_failures([reason for _, reason in report.failed])
+        typer.echo(f"Passed over files of other kinds: {plain(kinds)}")
+    for glob in report.unmatched:
+        hint = "" if "/" in glob else f"; in every folder: **/{glob}"
+        typer.echo(f"no file matches {_line(glob)}{hint}", err=True)
+    print_failures(report.failed)
+    print_failures(report.partial, "not all read")
     if not report.readable:
         typer.echo("mmrag: nothing could be read", err=True)
+
+
+def print_captions(report: CaptionReport, failures: Sequence[tuple[str, str]]) -> None:
+    """What became of the captions of an indexing run."""
+    left = f", {report.left_out} left for another run" if report.left_out else ""
+    typer.echo(
+        f"Captions: {_counted(report.captioned, 'document')}, {report.sent} pictures asked about, "
+        f"{report.cached} remembered, {report.failed} failed{left}"
+    )
+    if report.stopped:
+        typer.echo(f"mmrag: no more captions were asked for: {_line(report.stopped)}", err=True)
+    print_failures(failures, "no caption")
 
 
 def print_classes(paths: Sequence[str], scores: Sequence[dict[str, float]]) -> None:
@@ -110,12 +157,22 @@ def print_classes(paths: Sequence[str], scores: Sequence[dict[str, float]]) -> N
         typer.echo(f"{label:<{width}}  {share:4.0%}  {_line(short(path))}")
 
 
-def print_failures(reasons: Sequence[str]) -> None:
-    """Why files could not be read, on stderr."""
-    for reason in reasons[:_SHOWN_FAILURES]:
-        typer.echo(f"not read: {_line(reason)}", err=True)
-    if len(reasons) > _SHOWN_FAILURES:
-        typer.echo(f"and {len(reasons) - _SHOWN_FAILURES} more (all of them with --json)", err=True)
+def print_failures(failures: Sequence[tuple[str, str]], label: str = "not read") -> None:
+    """Which files, and why, on stderr; those that have one reason in one line."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for source, reason in failures:
+        groups.setdefault(reason.replace(source, _ANY_FILE), []).append((source, reason))
+    for told, group in [*groups.items()][:_SHOWN_FAILURES]:
+        source, reason = group[0]
+        if len(group) == 1:
+            where = "" if source in reason else f"{source}: "
+            typer.echo(f"{label}: {_line(where + reason)}", err=True)
+            continue
+        names = ", ".join(Path(source).name for source, _ in group[:_NAMED_FILES])
+        more = ", ..." if len(group) > _NAMED_FILES else ""
+        typer.echo(f"{label}: {len(group)} files ({_line(names)}{more}): {_line(told)}", err=True)
+    if len(groups) > _SHOWN_FAILURES:
+        typer.echo(f"and {len(groups) - _SHOWN_FAILURES} more reasons (all of them with --json)", err=True)
 
 
 def report_row(report: IndexReport) -> dict[str, Any]:
@@ -125,8 +182,12 @@ def report_row(report: IndexReport) -> dict[str, Any]:
         "updated": report.updated,
         "skipped": report.skipped,
         "deleted": report.deleted,
+        "vanished": report.vanished,
+        "documents": report.documents,
         "failed": [failure._asdict() for failure in report.failed],
+        "partial": [failure._asdict() for failure in report.partial],
         "ignored": dict(report.ignored),
+        "unmatched": list(report.unmatched),
     }
 
 
@@ -158,6 +219,10 @@ def _passage(document: Document) -> str:
     if heading and text.startswith(f"{heading} "):
         text = f"{heading}: {text.removeprefix(heading).strip()}"
     return text
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _line(text: str) -> str:

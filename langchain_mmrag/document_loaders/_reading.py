@@ -43,6 +43,7 @@ def read_file(
     path: Path,
     options: LoaderOptions,
     *,
+    root: Path | None = None,
     is_named: bool = False,
     is_unchanged: Callable[[BaseLoader], bool] = lambda _loader: False,
 ) -> Results[Document | Outcome]:
@@ -51,11 +52,12 @@ def read_file(
     Args:
         path: The file.
         options: What its loader is told.
+        root: Folder that is being read: what lies in it may be shown by the file.
         is_named: Whether somebody asked for this very file: then it is an error if no loader reads it.
         is_unchanged: Whether what this loader would make of the file is known.
     """
     try:
-        loader = loader_for(path, options)
+        loader = loader_for(path, options, root)
         if loader is None:
             yield Outcome("failed", unsupported(path)) if is_named else Outcome("ignored")
         elif not is_named and is_sidecar(path):
@@ -75,7 +77,7 @@ def read_file(
         yield Outcome("failed", told)
 
 
-def loader_for(path: Path, options: LoaderOptions) -> BaseLoader | None:
+def loader_for(path: Path, options: LoaderOptions, root: Path | None = None) -> BaseLoader | None:
     """The loader of a file; `None` if there is none for its kind.
 
     Raises:
@@ -85,7 +87,7 @@ def loader_for(path: Path, options: LoaderOptions) -> BaseLoader | None:
     if own := options.loaders.get(path.suffix.lower()):
         return OwnLoader(path, own, options)
     kind = kind_of(path, options.media_policy)
-    return None if kind is None else kind.loader(path, options)
+    return None if kind is None else kind.loader(path, options, root)
 
 
 class OwnLoader(FileLoader):

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from pathspec import GitIgnoreSpec, Pattern
+from pathspec import GitIgnoreSpec
 
 from langchain_mmrag.errors import LoadError, MMRAGError, UnsafeSourceError
 
@@ -278,11 +278,14 @@ def _without_first_braces(glob: str) -> list[str]:
 
 def _spec(lines: Sequence[str], *, strict: bool = False) -> GitIgnoreSpec | None:
     """The patterns that can be understood; git, too, passes over the others."""
-    patterns: list[Pattern] = []
+    understood: list[str] = []
     for line in lines:
         try:
-            patterns += GitIgnoreSpec.from_lines([line]).patterns
+            GitIgnoreSpec.from_lines([line])
         except (ValueError, re.error):
             if strict:
                 return None
-    return GitIgnoreSpec(patterns) if patterns else None
+        else:
+            understood.append(line)
+    spec = GitIgnoreSpec.from_lines(understood)
+    return spec if spec.patterns else None

@@ -145,7 +145,7 @@ class DirectoryLoader(BaseLoader):
         """What is to be done for each file, and, in its place, what the search for files met."""
         for path in paths:
             yield from _told(met)
-            yield str(path), partial(read_file, path, self.options)
+            yield str(path), partial(read_file, path, self.options, root=self.path)
         yield from _told(met)
 
     def _ended(self, path: str, outcome: Outcome) -> None:

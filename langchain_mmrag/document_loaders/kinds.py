@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_mmrag.document_loaders.transcription import Transcriber
 
 MakeLoader: TypeAlias = Callable[[Path], BaseLoader]
+KindLoader: TypeAlias = "Callable[[Path, LoaderOptions, Path | None], BaseLoader]"
 OcrChoice: TypeAlias = Literal["auto", "on", "off", "tesseract"]
 
 _OCR_CHOICES: Final = ("auto", "on", "off", "tesseract")
@@ -92,7 +93,7 @@ class FileKind:
         format: What the bytes of such a file say; `None` for kinds that may begin with anything.
         extra: What has to be installed to read it, as in `pip install "langchain-mmrag[pdf]"`; empty for
             what comes with the package.
-        loader: Makes the loader of one file.
+        loader: Makes the loader of a file, of options, and of the folder that is being read, if one is.
     """
 
     name: str
@@ -100,7 +101,7 @@ class FileKind:
     suffixes: frozenset[str]
     format: Format | None = None
     extra: str = ""
-    loader: Callable[[Path, LoaderOptions], BaseLoader]
+    loader: KindLoader
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -116,17 +117,38 @@ def _has(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def _plain(module: str, name: str) -> Callable[[Path, LoaderOptions], BaseLoader]:
-    """Factory of a loader that takes no more than all of them."""
+def _plain(module: str, name: str) -> KindLoader:
+    """For a loader that takes no more than all of them."""
 
-    def make(path: Path, options: LoaderOptions) -> BaseLoader:
+    def make(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
         loader: BaseLoader = _class(module, name)(path, **options.common)
         return loader
 
     return make
 
 
-def _image(path: Path, options: LoaderOptions) -> BaseLoader:
+def _page(module: str, name: str) -> KindLoader:
+    """For a loader of pages, which show pictures that lie beside them."""
+
+    def make(path: Path, options: LoaderOptions, root: Path | None) -> BaseLoader:
+        loader: BaseLoader = _class(module, name)(path, picture_root=root, **options.common)
+        return loader
+
+    return make
+
+
+def _spoken(module: str, name: str) -> KindLoader:
+    """For a loader of what may hold speech."""
+
+    def make(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
+        make_loader = _class(module, name)
+        loader: BaseLoader = make_loader(path, transcriber=options.transcriber, **options.common)
+        return loader
+
+    return make
+
+
+def _image(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
     make = _class("image", "ImageLoader")
     if "ocr" not in signature(make).parameters:
         early: BaseLoader = make(path, media_policy=options.media_policy)
@@ -135,35 +157,23 @@ def _image(path: Path, options: LoaderOptions) -> BaseLoader:
     return loader
 
 
-def _markdown(path: Path, options: LoaderOptions) -> BaseLoader:
-    if not _has("langchain_mmrag.document_loaders.markdown"):
-        return _text(path, options)
-    return _plain("markdown", "MarkdownLoader")(path, options)
-
-
-def _pdf(path: Path, options: LoaderOptions) -> BaseLoader:
+def _pdf(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
     make = _class("pdf", "PDFLoader")
     loader: BaseLoader = make(path, page_images=options.page_images, ocr=options.reader, **options.common)
     return loader
 
 
-def _video(path: Path, options: LoaderOptions) -> BaseLoader:
-    make = _class("video", "VideoLoader")
-    loader: BaseLoader = make(path, transcriber=options.transcriber, **options.common)
-    return loader
+def _markdown(path: Path, options: LoaderOptions, root: Path | None) -> BaseLoader:
+    if not _has("langchain_mmrag.document_loaders.markdown"):
+        return _text(path, options, root)
+    return _page("markdown", "MarkdownLoader")(path, options, root)
 
 
-def _audio(path: Path, options: LoaderOptions) -> BaseLoader:
-    make = _class("audio", "AudioLoader")
-    loader: BaseLoader = make(path, transcriber=options.transcriber, **options.common)
-    return loader
-
-
-def _text(path: Path, options: LoaderOptions) -> BaseLoader:
+def _text(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
     return TextLoader(path, media_policy=options.media_policy)
 
 
-def _old_office(path: Path, options: LoaderOptions) -> BaseLoader:
+def _old_office(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
     if Glimpse(path, options.media_policy).is_encrypted_office:
         msg = f"{path} is encrypted: save it without a password"
     else:
@@ -241,7 +251,7 @@ KINDS: Final = (
         suffixes=_suffixes("html htm xhtml"),
         format="html",
         extra="office",
-        loader=_plain("html", "HTMLLoader"),
+        loader=_page("html", "HTMLLoader"),
     ),
     FileKind(
         name="film",
@@ -249,7 +259,7 @@ KINDS: Final = (
         suffixes=_suffixes("mp4 m4v mov mkv webm avi mpg mpeg m2ts mts wmv flv ogv 3gp"),
         format="video",
         extra="video",
-        loader=_video,
+        loader=_spoken("video", "VideoLoader"),
     ),
     FileKind(
         name="recording",
@@ -257,7 +267,7 @@ KINDS: Final = (
         suffixes=_suffixes("wav mp3 flac ogg oga opus m4a m4b aac wma aiff aif mka amr"),
         format="audio",
         extra="audio",
-        loader=_audio,
+        loader=_spoken("audio", "AudioLoader"),
     ),
     FileKind(
         name="comma-separated table",

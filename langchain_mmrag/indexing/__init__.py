@@ -43,7 +43,7 @@ def index_paths(
     ignore_files: bool = True,
     max_workers: int | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
-    on_document: Callable[[str, int], None] | None = None,
+    on_document: Callable[[int, int, str, int], None] | None = None,
     media_policy: MediaPolicy | None = None,
 ) -> IndexReport:
     """Index files and folders, skipping what is unchanged.
@@ -72,7 +72,8 @@ def index_paths(
         max_workers: Files decoded at once; by default the processors, up to 4. Embedding and writing go on
             beside it in the caller's thread.
         on_progress: Called after each file with the number of files done, their total, and the file.
-        on_document: Called for each document, with its file and the number of documents so far of it.
+        on_document: Called for each document with the number of files done, their total, its file, and the
+            number of documents so far of that.
         media_policy: What may be opened; by default what `options` say, else what the store's own policy
             allows.
 
@@ -100,6 +101,6 @@ def index_paths(
 def _pictures_of(store: MultimodalChroma) -> Path:
     """The store's folder of pictures; the user's cache folder where it has none."""
     try:
-        return store._folder_for_media()  # noqa: SLF001
+        return store.media_directory
     except StoreError:  # a server's collection has no folder of its own
         return default_media_directory()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +37,7 @@ _BATCH_DOCUMENTS: Final = 64
 _BATCH_CHARS: Final = 2**20
 
 OnProgress = Callable[[int, int, str], None]
-OnDocument = Callable[[str, int], None]
+OnDocument = Callable[[int, int, str, int], None]
 
 
 @dataclass
@@ -83,10 +84,11 @@ class Run:
         self.on_document = on_document
         self.known: dict[str, Known] = {}
         self.folders: list[str] = []
-        self.files: list[Path] = []
+        self.files: dict[Path, Path | None] = {}
         self.named: set[Path] = set()
         self.pending: list[tuple[_File, Document]] = []
         self.finished: list[_File] = []
+        self.taken = 0
         self.readable: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.ignored: Counter[str] = Counter()
@@ -99,19 +101,18 @@ class Run:
 
     def collect(self, paths: Iterable[str | os.PathLike[str]], wanted: Selection) -> None:
         """The given folders, every file in them and beside them once, and what is known of these files."""
-        files: dict[Path, None] = {}
         for given in paths:
             path = Path(os.path.abspath(given))  # noqa: PTH100 - as sources are, without `..`
             if path.is_dir():
                 self.folders.append(str(path))
                 found = find_files(path, wanted, on_failure=self._failed, on_unmatched=self._unmatched)
-                files |= dict.fromkeys(found)
+                for file in found:
+                    self.files.setdefault(file, path)
             elif path.exists():
-                files[path] = None
+                self.files.setdefault(path, None)
                 self.named.add(path)
             else:
                 self._failed(LoadFailure(str(path), LoadError(f"there is no file or folder {path}")))
-        self.files = list(files)
         folders = tuple(os.path.join(folder, "") for folder in self.folders)  # noqa: PTH118 - prefixes
         named = {str(path) for path in self.named}
         self.known = known_files(self.store, lambda source: source in named or source.startswith(folders))
@@ -125,16 +126,15 @@ class Run:
         """Read every file that is not as the collection knows it, and write its documents."""
         states = (_File(path, self.known.get(str(path), Known())) for path in self.files)
         jobs = ((file, self._job(file)) for file in states)
-        done = 0
         with closing(in_order(jobs, workers=workers)) as reading:
             for file, read in reading:
                 if isinstance(read, Document):
                     self._take(file, read)
                     continue
                 self._end(file, read)
-                done += 1
+                self.taken += 1
                 if on_progress is not None:
-                    on_progress(done, len(self.files), printable(str(file.path)))
+                    on_progress(self.taken, len(self.files), printable(str(file.path)))
         self.flush()
 
     def _job(self, file: _File) -> Callable[[], Results[Document | Outcome]]:
@@ -146,8 +146,13 @@ class Run:
             with open_local(str(file.path), self.options.media_policy) as opened:
                 return file_sha256(opened) in file.known.digests
 
-        return lambda: read_file(
-            file.path, self.options, is_named=file.path in self.named, is_unchanged=is_unchanged
+        return partial(
+            read_file,
+            file.path,
+            self.options,
+            root=self.files[file.path],
+            is_named=file.path in self.named,
+            is_unchanged=is_unchanged,
         )
 
     def _take(self, file: _File, document: Document) -> None:
@@ -158,7 +163,7 @@ class Run:
         if not file.known.is_current(id_, file.maker, file.sha256):  # what an interrupted run wrote stays
             self.pending.append((file, document))
         if self.on_document is not None:
-            self.on_document(printable(str(file.path)), file.seen)
+            self.on_document(self.taken, len(self.files), printable(str(file.path)), file.seen)
         is_long = sum(len(waiting.page_content) for _, waiting in self.pending) >= _BATCH_CHARS
         if len(self.pending) >= _BATCH_DOCUMENTS or is_long:
             self.flush()

@@ -77,7 +77,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
         "print(sorted({'torch', 'chromadb', 'open_clip', 'langchain_core', 'numpy', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Index pictures and text files" in done.stdout
+    assert "Index files and folders" in done.stdout
     assert done.stdout.strip().endswith("[]")
 
 
@@ -110,12 +110,12 @@ def test_index_prints_json(tmp_path, town, model):
 def test_index_reports_bad_files_and_still_succeeds_where_some_could_be_read(tmp_path, model):
     Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no picture")
-    (tmp_path / "clip.mp4").write_bytes(b"\0")
+    (tmp_path / "data.bin").write_bytes(b"\0")
     result = run("index", tmp_path, "--store", tmp_path / "s", "--model", model)
     assert result.exit_code == 0
     assert "1 added" in result.stdout
     assert "1 failed" in result.stdout
-    assert "other kinds: .mp4 1" in result.stdout
+    assert "other kinds: .bin 1" in result.stdout
     assert "bad.png" in result.stderr
 
 
