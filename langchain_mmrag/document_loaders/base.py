@@ -203,13 +203,21 @@ class FileLoader(BaseLoader):
             LoadError: If the file cannot be read.
         """
 
+    def open_source(self) -> SourceFile:
+        """The file to read.
+
+        Raises:
+            LoadError: If it cannot be read at all, is empty, or the policy refuses it.
+        """
+        return SourceFile(self.source, self.media_policy, self.media_directory)
+
     def lazy_load(self) -> Iterator[Document]:
         """Yield the documents in the order of the file.
 
         Raises:
             LoadError: If the file cannot be read at all, is empty, or the policy refuses it.
         """
-        file = SourceFile(self.source, self.media_policy, self.media_directory)
+        file = self.open_source()
         self.problems = file.problems
         waiting: Document | None = None
         number = 0
