@@ -79,7 +79,7 @@ class Column:
         key: In metadata: the name, unless it is taken there; see `metadata_keys`.
         kind: Type of its cells.
         read: A cell as a value of this type, `None` if it is empty or does not fit.
-        surprises: Cells that did not fit.
+        surprises: Cells that did not fit, bytes apart.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Column:
     def value(self, cell: Cell) -> Value | None:
         """A cell as a value; one that does not fit is counted."""
         value = self.read(cell)
-        if value is None and not is_missing(cell):
+        if value is None and not is_missing(cell) and not isinstance(cell, bytes):
             self.surprises += 1
         return value
 

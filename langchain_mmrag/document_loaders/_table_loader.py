@@ -174,7 +174,7 @@ class _Reading:
         fitted = [self._fit(row) for _, row in self._sample]
         self._columns = columns_of(self._header, fitted, decimal_comma=table.decimal_comma)
         self._pictures = RowPictures(file, self._header, fitted, loader.image_columns)
-        self._summary = TableSummary(table, self._columns, describe_source(os.path.basename(file.source)))  # noqa: PTH119
+        self._summary = TableSummary(table, self._columns, describe_source(_name_of(file.source)))
         self._head = markdown_table(self._header, [])
 
     def parts(self) -> Iterator[Part]:
@@ -300,6 +300,10 @@ class _Reading:
                 f"cells of another type than the first {_SAMPLE_ROWS} rows of their column are in the text"
                 f" alone, not in the metadata: {told}"
             )
+
+
+def _name_of(source: str) -> str:
+    return source.rpartition("/")[2].rpartition(os.sep)[2] or source
 
 
 def _sample(rows: Iterator[tuple[int, Sequence[Cell]]]) -> Iterator[tuple[int, Sequence[Cell]]]:

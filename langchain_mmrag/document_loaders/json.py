@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, Final, Unpack, cast
+from typing import Any, BinaryIO, Final, Unpack, cast
 
 from langchain_mmrag.document_loaders._headers import LOOKED_AT, header_of
 from langchain_mmrag.document_loaders._records import field_names, flattened, listed, rows_of
@@ -30,16 +30,16 @@ _DEEPEST: Final = 20
 class JSONLoader(TableLoader):
     """Load JSON or JSON lines.
 
-    Records, which are objects in an array (by itself or as a value of the outermost object), in an object
-    whose values are all alike, or one a line, become rows numbered from 1. Objects within records give columns
-    with dots in their names, arrays of plain values text. What else there is becomes readable text, a document
-    for each of the outermost entries.
+    Records become rows, numbered from 1: objects in an array (by itself, or as a value of the outermost
+    object), in an object whose values are all alike, or one a line. Objects within records give columns with
+    dots in their names, arrays of plain values text. What else there is becomes readable text, a document for
+    each of the outermost entries.
 
     JSON lines are read a line at a time; other files must fit into `MediaPolicy.max_bytes`.
 
     Args:
         path: The file.
-        record_path: Where the records are, such as `data.items`; `.data.items[]`, as jq writes it, is the same.
+        record_path: Where the records are, such as `data.items` or, as jq writes it, `.data.items[]`.
         options: See `TableLoader`.
     """
 
@@ -172,14 +172,14 @@ def _is_lines(file: SourceFile) -> bool:
 
 def _table_of_lines(file: SourceFile, record_path: str | None) -> Iterator[Table]:
     with file.open() as raw, io.BufferedReader(cast("io.RawIOBase", raw), _PIECE) as buffered:
-        records = _records_of_lines(buffered, file, record_path)
+        records = _records_of_lines(cast("BinaryIO", buffered), file, record_path)
         sample = list(islice(records, _SAMPLE))
         names = field_names(record for record in sample if record)
         yield Table(header=names, rows=rows_of(chain(sample, records), names), first_row=1)
 
 
 def _records_of_lines(
-    raw: io.BufferedReader, file: SourceFile, record_path: str | None
+    raw: BinaryIO, file: SourceFile, record_path: str | None
 ) -> Iterator[dict[str, Cell] | None]:
     """A flat record for each line that is not blank, `None` for one that is no JSON."""
     broken, first, number = 0, "", 0
@@ -235,4 +235,4 @@ def _lines(value: Any, depth: int) -> Iterator[str]:
         elif isinstance(entry, dict | list):
             yield f"{label} {json.dumps(entry, ensure_ascii=False)}" if entry else f"{label} (none)"
         else:
-            yield f"{label} {cell_text(entry)}".strip() if label.strip() else cell_text(entry)
+            yield f"{label} {cell_text(entry)}" if label else cell_text(entry)
