@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
-from typing import Any, Final, Unpack
+from typing import Any, BinaryIO, Final, Unpack
 
 from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._headers import LOOKED_AT, header_of, title_above
@@ -15,11 +16,14 @@ from langchain_mmrag.document_loaders._table_loader import TableLoader, TableOpt
 from langchain_mmrag.document_loaders._tables import Cell, Table
 from langchain_mmrag.document_loaders._zip import check_zip
 from langchain_mmrag.document_loaders.base import SourceFile
-from langchain_mmrag.errors import CorruptMediaError, LoadError
+from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError
 from langchain_mmrag.media.quiet import quiet_pillow
 
 _PIECE: Final = 2**20
 _MOST_ROWS: Final = 2**20
+_STRINGS: Final = "sharedStrings.xml"
+_LARGEST_STRINGS: Final = 2**28
+_LARGEST_ROW: Final = 2**26
 _MOST_MERGED: Final = 10_000
 _LARGEST_MERGED: Final = 100_000
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})"')
@@ -71,6 +75,7 @@ class ExcelLoader(TableLoader):
         check_zip(file)
         openpyxl = require("openpyxl", extra="table")
         with file.open() as raw:
+            _check_strings(raw, file)
             try:
                 with quiet_pillow():
                     book = openpyxl.load_workbook(raw, read_only=True, data_only=True, keep_links=False)
@@ -115,6 +120,15 @@ class ExcelLoader(TableLoader):
             first_row=header.below + 1,
             title=title_above(first[: header.above]),
         )
+
+
+def _check_strings(raw: BinaryIO, file: SourceFile) -> None:
+    """Texts that cells share are kept in memory, all of them."""
+    with zipfile.ZipFile(raw) as archive:
+        size = sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(_STRINGS))
+    if size > _LARGEST_STRINGS:
+        msg = f"{file.source} holds {size} bytes of text, {_LARGEST_STRINGS} are allowed: save it as CSV"
+        raise UnsafeSourceError(msg)
 
 
 def _rows(sheet: Any) -> Iterator[Sequence[Cell]]:
@@ -167,9 +181,13 @@ def _scan(sheet: Any, book: Any) -> tuple[list[Area], int]:
     areas: list[Area] = []
     uncomputed = 0
     with book._archive.open(sheet._worksheet_path) as packed:  # noqa: SLF001  it has no public name
-        tail = b""
+        tail, in_row = b"", 0
         while piece := packed.read(_PIECE):
             seen = tail + piece
+            in_row = in_row + len(piece) if b"<row" not in piece and b":row" not in piece else 0
+            if in_row > _LARGEST_ROW:  # the parser keeps a row as a tree
+                msg = f"the sheet {sheet.title} has a row of more than {_LARGEST_ROW} bytes"
+                raise UnsafeSourceError(msg)
             end = 0
             for found in _MERGED.finditer(seen):
                 left, top, right, bottom = found.groups()
