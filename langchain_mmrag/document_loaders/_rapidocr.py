@@ -7,7 +7,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from math import atan2, cos, hypot, radians, sin
 from pathlib import Path
 from statistics import median
@@ -96,10 +98,15 @@ class RapidOCRReader:
         self._lock = Lock()
         self._engine: Any = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Version of the package, whose models these are, and the least confidence if it is another."""
-        require("rapidocr", extra="ocr")
+        """Version of the package, whose models these are, and the least confidence if it is another.
+
+        Raises:
+            MissingDependencyError: If the `ocr` extra is not installed.
+        """
+        if find_spec("rapidocr") is None:
+            require("rapidocr", extra="ocr")
         given = "" if self.min_confidence == _LEAST_CONFIDENCE else f",{self.min_confidence:g}"
         return f"rapidocr-{version('rapidocr')}{given}"
 

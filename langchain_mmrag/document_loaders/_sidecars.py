@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+
+from langchain_mmrag.document_loaders._exif import KEYWORDS, keywords, moment, position, words, xmp_facts
+from langchain_mmrag.document_loaders.text import decode_text
+from langchain_mmrag.errors import LoadError
+from langchain_mmrag.media import MediaPolicy, read_media
+from langchain_mmrag.types import CAPTION, TITLE
 
 PICTURE_SUFFIXES: Final = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".dib"),
@@ -68,3 +77,66 @@ def json_object(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def read_sidecars(picture: Path, policy: MediaPolicy) -> tuple[dict[str, Any], str]:
+    """What the files beside a picture say of it, and eight hexadecimal digits that change when they do.
+
+    Each fact is taken from the first file that has it: `.txt`, then `.json`, then `.xmp`, and of each kind
+    the one with the picture's whole name before the one with its stem.
+
+    Returns:
+        Facts named as in `facts_of`, and the digits; both empty if there are no such files. One that the
+        policy forbids or that cannot be read counts as absent.
+    """
+    facts: dict[str, Any] = {}
+    digest = sha256()
+    some = False
+    for path in sidecars_of(picture):
+        try:
+            data = read_media(str(path), policy)
+        except LoadError:
+            continue
+        some = True
+        digest.update(path.name.encode("utf-8", "replace") + b"\0" + sha256(data).digest())
+        facts = {**_facts_in(path, data, picture), **facts}
+    return facts, digest.hexdigest()[:8] if some else ""
+
+
+def _facts_in(path: Path, data: bytes, picture: Path) -> dict[str, Any]:
+    suffix = path.suffix.lower()
+    if suffix == ".xmp":
+        return xmp_facts(data)
+    if suffix == ".json":
+        return _json_facts(json_object(data), picture)
+    with suppress(LoadError):
+        return words(CAPTION, decode_text(data, str(path)))
+    return {}
+
+
+def _json_facts(told: dict[str, Any], picture: Path) -> dict[str, Any]:
+    """Of a plain object, or of Google Takeout's, whose title is the picture's file name."""
+    said = {key: value for key, value in told.items() if isinstance(value, str) and value.strip()}
+    if said.get("title") in {picture.name, picture.stem}:
+        del said["title"]
+    caption = next((said[key] for key in ("caption", "description", "alt", "title") if key in said), "")
+    tags = told.get(KEYWORDS)
+    return {
+        **words(CAPTION, caption),
+        **words(TITLE, said.get("title")),
+        **keywords(tags if isinstance(tags, list) else str(tags or "").split(",")),
+        **_taken(told.get("photoTakenTime")),
+        **_position(told.get("geoData")),
+    }
+
+
+def _taken(time: object) -> dict[str, Any]:
+    with suppress(KeyError, TypeError, ValueError, OverflowError, OSError):
+        return moment(datetime.fromtimestamp(int(time["timestamp"]), UTC))  # type: ignore[index]
+    return {}
+
+
+def _position(place: object) -> dict[str, Any]:
+    with suppress(KeyError, TypeError, ValueError):
+        return position(float(place["latitude"]), float(place["longitude"]))  # type: ignore[index]
+    return {}

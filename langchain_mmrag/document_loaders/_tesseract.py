@@ -6,6 +6,7 @@ import csv
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from io import BytesIO, StringIO
 from itertools import groupby
 from typing import Final
@@ -52,7 +53,7 @@ class TesseractReader:
         self.program = program
         self.timeout_s = timeout_s
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Version of the program, the languages, and the least confidence if it is another."""
         version = self._run(["--version"], b"").split("\n", 1)[0].removeprefix("tesseract").strip(" v")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal
 
@@ -43,17 +44,28 @@ def ocr_reader(name: Literal["auto", "rapidocr", "tesseract"] | OCR | None) -> O
     if name is None or (name == "auto" and not _has_rapidocr()):
         return None
     if name in ("auto", "rapidocr"):
-        require("rapidocr", extra="ocr")
-        require("onnxruntime", extra="ocr")
-        return RapidOCRReader()
+        if not _has_rapidocr():
+            require("onnxruntime", extra="ocr")
+            require("rapidocr", extra="ocr")
+        return _shared_rapidocr()
     if name == "tesseract":
-        reader = TesseractReader()
-        _ = reader.fingerprint  # asks the program for its version: now is the time to miss it
-        return reader
+        return _tesseract()
     if isinstance(name, OCR):
         return name
     msg = f"ocr must be 'auto', 'rapidocr', 'tesseract', None or a reader, not {name!r}"
     raise ValueError(msg)
+
+
+@cache
+def _shared_rapidocr() -> RapidOCRReader:
+    """The models take a second to load and some hundred megabytes: all that ask by name share them."""
+    return RapidOCRReader()
+
+
+def _tesseract() -> TesseractReader:
+    reader = TesseractReader()
+    _ = reader.fingerprint  # asks the program for its version: now is the time to miss it
+    return reader
 
 
 def _has_rapidocr() -> bool:

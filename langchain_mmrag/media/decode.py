@@ -82,6 +82,12 @@ class Decoded:
     orientation: int
     image_format: ImageFormat
 
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Pixels across and down when upright."""
+        width, height = self.size
+        return (height, width) if self.orientation in _SIDEWAYS else (width, height)
+
 
 def open_image(
     source: ImageInput, policy: MediaPolicy = DEFAULT_POLICY, *, min_side: int | None = None
@@ -120,10 +126,7 @@ def image_facts(source: ImageInput, policy: MediaPolicy = DEFAULT_POLICY) -> Ima
     name = describe_source(source)
     data = read_media(source, policy)
     decoded = decode(data, name, policy, min_side=1)  # every byte is read, few pixels are made
-    width, height = decoded.size
-    if decoded.orientation in _SIDEWAYS:
-        width, height = height, width
-    return ImageFacts(decoded.image_format.mime_type, width, height, sha256(data).hexdigest())
+    return ImageFacts(decoded.image_format.mime_type, *decoded.upright_size, sha256(data).hexdigest())
 
 
 def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = None) -> Decoded:
@@ -137,15 +140,15 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
     image_format = _format_of(data, name)
     if image_format is SVG:
         drawing = render_svg(data, name)
-        _check_pixels(drawing.size, name, policy)
+        check_pixels(drawing.size, name, policy)
         return Decoded(drawing, drawing.size, 1, SVG)
     with quiet_pillow():
         try:
             if image_format is WEBP:  # Pillow makes the canvas of a WebP while it opens it
-                _check_pixels(webp_size(data), name, policy)
+                check_pixels(webp_size(data), name, policy)
             image = _opened(data, image_format, name)
             size = image.size
-            _check_pixels(size, name, policy)
+            check_pixels(size, name, policy)
             if min_side is not None:
                 image.draft(None, (max(1, min_side),) * 2)
             image.load()
@@ -160,7 +163,7 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
         except Exception as error:  # hostile bytes make Pillow raise nearly every kind there is
             msg = f"{name} is a broken or cut-off {image_format.name} file ({_reason(error)})"
             raise CorruptMediaError(msg) from error
-        return Decoded(image, size, _orientation(image), image_format)
+        return Decoded(image, size, orientation_of(image), image_format)
 
 
 def _opened(data: bytes, image_format: ImageFormat, name: str) -> Image.Image:
@@ -193,14 +196,14 @@ def to_rgb(decoded: Decoded, name: str) -> Image.Image:
 def _from_pillow(image: Image.Image, policy: MediaPolicy) -> Image.Image:
     name = describe_source(image)
     size = image.size
-    _check_pixels(size, name, policy)
+    check_pixels(size, name, policy)
     with quiet_pillow():
         try:
             image.load()
         except Exception as error:  # as in `decode`: a lazy image decodes only now
             msg = f"{name} cannot be loaded ({_reason(error)})"
             raise CorruptMediaError(msg) from error
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
     return to_rgb(Decoded(image, size, orientation, PNG), name)
 
 
@@ -220,7 +223,13 @@ def _format_of(data: bytes, name: str) -> ImageFormat:
     return image_format
 
 
-def _check_pixels(size: tuple[int, int], name: str, policy: MediaPolicy) -> None:
+def check_pixels(size: tuple[int, int], name: str, policy: MediaPolicy) -> None:
+    """Refuse more pixels than the policy allows, and none at all.
+
+    Raises:
+        UnsafeSourceError: If there are too many.
+        CorruptMediaError: If there are none.
+    """
     width, height = size
     if width * height > policy.max_pixels:
         msg = (
@@ -233,7 +242,7 @@ def _check_pixels(size: tuple[int, int], name: str, policy: MediaPolicy) -> None
         raise CorruptMediaError(msg)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """EXIF orientation of a loaded `image` (loading a TIFF turns it, and drops the tag)."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
