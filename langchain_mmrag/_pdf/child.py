@@ -199,7 +199,7 @@ class _Service:
         from langchain_mmrag._pdf.tables import tables
 
         opened = self._open_page(page)
-        found = tables(self._document, page, opened)
+        found = tables(opened)
         return {
             "tables": [
                 {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -30,7 +30,7 @@ _MAX_RAW: Final = 64 * 2**20
 _DEVICE: Final = 1_000_000  # pdfium gives places as whole numbers: on a device this large they are exact
 _BREAK = re.compile("[\r\n\ufffe]+")
 _IDENTITY: Final = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
-_Matrix = tuple[float, float, float, float, float, float]
+Matrix: TypeAlias = tuple[float, float, float, float, float, float]
 
 
 class TooManyObjectsError(Exception):
@@ -45,12 +45,14 @@ class Shape:
         handle: Of pdfium, as long as the page is open.
         is_image: Whether it is a picture, not a path.
         box: Around it, no further than the page.
+        matrix: From its own places to those of the page as it is shown.
         pixels: Width and height of a picture.
     """
 
     handle: Any
     is_image: bool
     box: Box
+    matrix: Matrix
     pixels: tuple[int, int] = (0, 0)
 
 
@@ -69,10 +71,13 @@ class Page:
         self.height = height if isfinite(height) and height > 0 else 1.0
         self._rows: list[Row] | None = None
         self._shapes: list[Shape] | None = None
+        self._text: Any = None
         self._to_page = self._page_matrix()
 
     def close(self) -> None:
         """Give back what pdfium keeps of it."""
+        if self._text is not None:
+            self._text.close()
         self.raw.close()
 
     # Text
@@ -81,12 +86,20 @@ class Page:
     def rows(self) -> list[Row]:
         """Its text, row by row in the order of the file."""
         if self._rows is None:
-            text = self.raw.get_textpage()
-            try:
-                self._rows = list(self._read_rows(text))
-            finally:
-                text.close()
+            self._rows = list(self._read_rows(self._textpage))
         return self._rows
+
+    @property
+    def _textpage(self) -> Any:
+        if self._text is None:
+            self._text = self.raw.get_textpage()
+        return self._text
+
+    def text_in(self, box: Box) -> str:
+        """What is written in a part of it."""
+        x0, y0, x1, y1 = _moved(box, _inverse(self._to_page))
+        text: str = self._textpage.get_text_bounded(x0, y0, x1, y1)
+        return text
 
     def _read_rows(self, text: Any) -> Iterator[Row]:
         count = text.count_chars()
@@ -162,7 +175,7 @@ class Page:
             self._walk(None, _IDENTITY, 0, [MAX_OBJECTS])
         return self._shapes
 
-    def _walk(self, form: Any, matrix: _Matrix, depth: int, left: list[int]) -> None:
+    def _walk(self, form: Any, matrix: Matrix, depth: int, left: list[int]) -> None:
         inside = form is not None
         parent = form if inside else self.raw
         count = (pdfium.FPDFFormObj_CountObjects if inside else pdfium.FPDFPage_CountObjects)(parent)
@@ -179,7 +192,7 @@ class Page:
             elif kind in {pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_IMAGE}:
                 self._add(handle, kind == pdfium.FPDF_PAGEOBJ_IMAGE, matrix)
 
-    def _add(self, handle: Any, is_image: bool, matrix: _Matrix) -> None:
+    def _add(self, handle: Any, is_image: bool, matrix: Matrix) -> None:
         sides = [ctypes.c_float() for _ in range(4)]
         if not pdfium.FPDFPageObj_GetBounds(handle, *sides):
             return
@@ -194,7 +207,8 @@ class Page:
             width, height = ctypes.c_uint(), ctypes.c_uint()
             pdfium.FPDFImageObj_GetImagePixelSize(handle, width, height)
             pixels = width.value, height.value
-        self.shapes.append(Shape(handle, is_image, box, pixels))
+        whole = _times(_times(_matrix_of(handle), matrix), self._to_page)
+        self.shapes.append(Shape(handle, is_image, box, whole, pixels))
 
     # Pictures
 
@@ -228,7 +242,7 @@ class Page:
         sizes = self.width, self.height, self.width, self.height
         return [round(min(max(side / size, 0.0), 1.0), 4) for side, size in zip(box, sizes, strict=True)]
 
-    def _page_matrix(self) -> _Matrix:
+    def _page_matrix(self) -> Matrix:
         """From the file's places to those of the page as it is shown, which may be cropped and turned."""
         x0, y0, x1, y1 = self.raw.get_bbox()
         corners = []
@@ -271,20 +285,44 @@ def union(*boxes: Box) -> Box:
     return min(x0), min(y0), max(x1), max(y1)
 
 
-def _matrix_of(handle: Any) -> _Matrix:
+def _matrix_of(handle: Any) -> Matrix:
     matrix = pdfium.FS_MATRIX()
     if not pdfium.FPDFPageObj_GetMatrix(handle, matrix):
         return _IDENTITY
     return matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
 
 
-def _times(one: _Matrix, two: _Matrix) -> _Matrix:
+def segments(shape: Shape) -> Iterator[tuple[bool, float, float]]:
+    """The points of a path in their order, on the page as it is shown: whether a line leads there, x, y."""
+    x, y = ctypes.c_float(), ctypes.c_float()
+    a, b, c, d, e, f = shape.matrix
+    first = (0.0, 0.0)
+    for number in range(pdfium.FPDFPath_CountSegments(shape.handle)):
+        segment = pdfium.FPDFPath_GetPathSegment(shape.handle, number)
+        kind = pdfium.FPDFPathSegment_GetType(segment)
+        pdfium.FPDFPathSegment_GetPoint(segment, x, y)
+        place = a * x.value + c * y.value + e, b * x.value + d * y.value + f
+        if kind == pdfium.FPDF_SEGMENT_MOVETO:
+            first = place
+        yield kind == pdfium.FPDF_SEGMENT_LINETO, *place
+        if pdfium.FPDFPathSegment_GetClose(segment):
+            yield True, *first
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    a, b, c, d, e, f = matrix
+    area = (a * d - b * c) or 1.0
+    p, q, r, s = d / area, -b / area, -c / area, a / area
+    return p, q, r, s, -(e * p + f * r), -(e * q + f * s)
+
+
+def _times(one: Matrix, two: Matrix) -> Matrix:
     a, b, c, d, e, f = one
     p, q, r, s, t, u = two
     return a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u
 
 
-def _moved(box: Box, matrix: _Matrix) -> Box:
+def _moved(box: Box, matrix: Matrix) -> Box:
     a, b, c, d, e, f = matrix
     places = [(a * x + c * y + e, b * x + d * y + f) for x in (box[0], box[2]) for y in (box[1], box[3])]
     xs, ys = zip(*places, strict=True)
