@@ -69,14 +69,28 @@ def _found(rows: Sequence[Sequence[Cell]], widths: Sequence[int]) -> Header | No
         return Header(names, place, place + 1)
     for upper in (place - 1, place):  # the row above may be narrow, as few names span many columns
         if 0 <= upper < len(rows) - 1 and len(_once(rows[upper])) > 1:
-            joined = [
-                " ".join(filter(None, map(cell_text, pair))) for pair in zip_longest(*rows[upper : upper + 2])
-            ]
-            if _is_header(joined, rows[upper + 2 :]) and _is_header(
-                _names_once(rows[upper]), rows[upper + 2 :]
-            ):
+            pairs = zip_longest(*rows[upper : upper + 2])
+            joined = [" ".join(filter(None, map(cell_text, pair))) for pair in pairs]
+            below = rows[upper + 2 :]
+            if _is_header(joined, below) and _is_header(_names_once(rows[upper]), below):
                 return Header(joined, upper, upper + 2)
-    return None
+    repeated = _is_header(_names_apart(rows[place]), rows[place + 1 :]) and _has_values(
+        names, rows[place + 1 :]
+    )
+    return Header(names, place, place + 1) if repeated else None
+
+
+def _has_values(names: Sequence[str], below: Sequence[Sequence[Cell]]) -> bool:
+    """Whether there are values under names: then they are names although one of them comes twice."""
+    return any(
+        name and place < len(row) and _is_value(row[place])
+        for row in below
+        for place, name in enumerate(names)
+    )
+
+
+def _names_apart(row: Sequence[Cell]) -> list[Cell]:
+    return [None if cell in row[:place] else cell for place, cell in enumerate(row)]
 
 
 def _none(rows: Sequence[Sequence[Cell]], start: int = 0) -> Header:
