@@ -195,6 +195,11 @@ class _Child:
             received = receive(self._answers)
         except (OSError, ValueError):
             received = None
+        except (
+            BaseException
+        ):  # interrupted: the answer that is still to come must not be taken for the next one
+            self.stop()
+            raise
         finally:
             watch.cancel()
         if received is None:

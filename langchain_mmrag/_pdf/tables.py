@@ -21,6 +21,7 @@ _MAX_RULES: Final = 1_500  # each way
 _MAX_CELLS: Final = 20_000
 _NEAR: Final = 3.0  # points: rules no further apart are one
 _SHORTEST: Final = 4.0  # points
+_SMALLEST_CELL: Final = 8.0  # points
 _LEAST_LINES: Final = 2  # each way
 _LEAST_FILLED: Final = 0.4  # of the cells
 _LEAST_ROWS: Final = 3
@@ -91,7 +92,7 @@ def _rules(page: Page) -> tuple[list[_Rule], list[_Rule]]:
     points = 0
     for shape in page.shapes:
         x0, y0, x1, y1 = shape.box
-        if shape.is_image or max(x1 - x0, y1 - y0) <= _SHORTEST:  # points of a chart have thousands of points
+        if shape.is_image or max(x1 - x0, y1 - y0) <= _SMALLEST_CELL:  # marks of charts are many
             continue
         last = 0.0, 0.0
         for is_drawn, x, y in segments(shape):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from langchain_mmrag._extras import require
 from langchain_mmrag._pdf.reader import PageError, PageLimitError, PageTimeoutError, PDFReader
-from langchain_mmrag.document_loaders._ocr_lines import OCR, ocr_metadata, ocr_passages
+from langchain_mmrag.document_loaders._ocr_lines import OCR, OcrLine, ocr_metadata, ocr_passages
 from langchain_mmrag.document_loaders._tables import Table, table_parts
 from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
 from langchain_mmrag.errors import LoadError
@@ -182,8 +182,7 @@ class _Pages:
         kept = self._kept(picture, f"{key}-image", number)
         if kept is None:
             return
-        ocr = self._options.ocr if page["is_scan"] else None
-        lines = ocr.read(picture) if ocr is not None else []
+        lines = self._writing(picture, number) if page["is_scan"] else []
         yield Part(
             modality="image",
             metadata={**about, **kept, **ocr_metadata(lines)},
@@ -220,16 +219,24 @@ class _Pages:
             metadata = {**about, **kept, BBOX: found["bbox"]}
             if found["caption"]:
                 metadata[CAPTION] = found["caption"]
-            if self._options.ocr is not None:
-                metadata |= ocr_metadata(self._options.ocr.read(open_image(data, self._file.policy)))
+            metadata |= ocr_metadata(self._writing(data, number))
             text = found["caption"] or found["words"]
             yield Part(text=text, modality="image", metadata=metadata, key=key, near=near)
+
+    def _writing(self, picture: Image.Image | bytes, number: int) -> list[OcrLine]:
+        if self._options.ocr is None:
+            return []
+        try:
+            return self._options.ocr.read(open_image(picture, self._file.policy))
+        except LoadError as error:
+            self.troubles.add(f"has a picture whose writing cannot be read: {error}", number)
+            return []
 
     def _kept(self, picture: Image.Image | bytes, name: str, number: int) -> dict[str, Any] | None:
         try:
             return self._file.keep_picture(picture, name)
         except LoadError as error:
-            self.troubles.add(f"a picture of it cannot be kept ({error})", number)
+            self.troubles.add(f"has a picture that cannot be kept: {error}", number)
             return None
 
     def _ask(
