@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -84,3 +85,9 @@ def with_caption(block: Block, caption: str) -> Block:
 def takes_caption(block: Block | None) -> bool:
     """Whether a block is a table, or a picture without words around it."""
     return isinstance(block, Grid) or (isinstance(block, Words) and bool(block.pictures) and not block.text)
+
+
+def pixels(value: str) -> int:
+    """A width or height as pages write it, `80` or `80px`; 0 for any other."""
+    match = re.fullmatch(r"\s*([0-9]{1,6})(?:px)?\s*", value)
+    return int(match[1]) if match else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._blocks import (
@@ -18,6 +18,7 @@ from langchain_mmrag.document_loaders._blocks import (
     Heading,
     Picture,
     Words,
+    pixels,
     with_caption,
 )
 from langchain_mmrag.document_loaders._grid import Cell, OpenTable
@@ -263,8 +264,8 @@ class _Target:
             src=src,
             alt=_SPACE.sub(" ", attributes.get("alt", "")).strip(),
             title=_SPACE.sub(" ", attributes.get("title", "")).strip(),
-            width=_pixels(attributes.get("width", "")),
-            height=_pixels(attributes.get("height", "")),
+            width=pixels(attributes.get("width", "")),
+            height=pixels(attributes.get("height", "")),
         )
         self._pictures.append(picture)
 
@@ -300,7 +301,7 @@ class _Target:
         def end() -> None:
             self._flush()
             self._lists = lists
-            spans = (_pixels(attributes.get(name, "")) or 1 for name in ("colspan", "rowspan"))
+            spans = (pixels(attributes.get(name, "")) or 1 for name in ("colspan", "rowspan"))
             table.add(Cell(self._sinks.pop(), tag == "th", *spans))
 
         return end
@@ -385,8 +386,3 @@ def _joined(base: str, src: str) -> str:
         return urljoin(base, src)
     except ValueError:
         return src
-
-
-def _pixels(value: Any) -> int:
-    match = re.match(r"\s*(\d{1,6})(px)?\s*$", value)
-    return int(match[1]) if match else 0

@@ -29,7 +29,7 @@ _NAMED: Final = 3
 _KINDS: Final = {
     "missing": "that cannot be found",
     "outside": "outside the folder of the page, which are left alone",
-    "format": "of formats that are not read (such as EMF, WMF and SVG)",
+    "format": "of formats that are not read (such as EMF and WMF)",
     "broken": "that are broken",
     "refused": "that the media policy refuses",
 }
@@ -57,7 +57,8 @@ class PagePictures:
     ) -> None:
         self.file = file
         self.home = file.path.parent
-        self.policy = _inside(file.policy, folder or self.home)
+        self.folder = folder or self.home
+        self.policy = _inside(file.policy, self.folder)
         self.fetch = fetch
         self.kept = {} if kept is None else kept  # may still be filled
         self._seen = set[str]()
@@ -153,8 +154,12 @@ class PagePictures:
             return None
         if parts.scheme not in {"", "file"} and len(parts.scheme) > 1:  # one letter: a drive
             return None
-        whole, bare = (os.path.normpath(self.home / unquote(name)) for name in (src, parts.path or "."))
-        return whole if parts.scheme == "" and Path(whole).is_file() else bare
+        path = unquote(parts.path) or "."
+        found = [self.home / path]
+        if parts.scheme == "":  # a name may hold marks of addresses, a path may begin at the site's root
+            found += [self.home / unquote(src), self.folder / path.lstrip("/")]
+        paths = [os.path.normpath(one) for one in found]
+        return next(filter(os.path.isfile, paths), paths[0])
 
     def _is_repeat(self, mark: str) -> bool:
         if mark in self._seen:

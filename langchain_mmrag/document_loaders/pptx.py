@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from io import BytesIO
+from typing import Any, BinaryIO, Final
 
 from PIL import Image
 
@@ -39,6 +42,12 @@ _SHORT_TABLE: Final = 10
 _LONGEST_CAPTION: Final = 200
 _NO_TITLES: Final = {"", "PowerPoint Presentation", "PowerPoint-Präsentation", "Présentation PowerPoint"}
 _CROPPED: Final = 0.02
+_CONTENT_TYPES: Final = "[Content_Types].xml"
+_PRESENTATION: Final = b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml"
+_OTHER_TYPES: Final = re.compile(
+    rb"application/vnd\.(openxmlformats-officedocument\.presentationml\.(slideshow|template)\.main"
+    rb"|ms-powerpoint\.(slideshow|template)\.macroEnabled\.main)\+xml"
+)
 
 
 @dataclass
@@ -146,11 +155,28 @@ def _opened(file: SourceFile) -> Any:
     pptx = require("pptx", extra="office")
     try:
         with file.open() as raw:
-            return pptx.Presentation(raw)
+            return pptx.Presentation(_as_presentation(raw))
     except Exception as error:  # a parser of untrusted bytes raises nearly every kind there is
         reason = str(error) or type(error).__name__
         msg = f"{file.source} cannot be read as a presentation: {reason}"
         raise CorruptMediaError(msg) from error
+
+
+def _as_presentation(raw: BinaryIO) -> BinaryIO:
+    """The file, in which slide shows and templates, else the same, call themselves presentations."""
+    with zipfile.ZipFile(raw) as archive:
+        types = archive.read(_CONTENT_TYPES)
+        if not _OTHER_TYPES.search(types):
+            raw.seek(0)
+            return raw
+        copy = BytesIO()
+        with zipfile.ZipFile(copy, "w") as target:
+            for entry in archive.infolist():
+                data = archive.read(entry)
+                is_types = entry.filename == _CONTENT_TYPES
+                target.writestr(entry.filename, _OTHER_TYPES.sub(_PRESENTATION, data) if is_types else data)
+    copy.seek(0)
+    return copy
 
 
 def _new(source: Any, number: int, metadata: dict[str, Any]) -> _Slide:
