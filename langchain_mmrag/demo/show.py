@@ -15,6 +15,7 @@ from langchain_mmrag._record import EMBEDDING
 from langchain_mmrag.chains import create_rag_chain
 from langchain_mmrag.demo.corpus import draw_thing, render_corpus
 from langchain_mmrag.display import Section, page_html
+from langchain_mmrag.document_loaders import LoaderOptions
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.prompts import NO_MODEL_HINT
@@ -56,7 +57,8 @@ def run_demo(folder: Path, *, model: str = "mmrag-tiny") -> list[Section]:
     clip = OpenCLIPEmbeddings(model, show_progress=False)
     store = _open(folder / "index", clip)
     with console.progress("Indexing") as on_progress:
-        report = index_paths(store, [folder], on_progress=on_progress)
+        # what is written in these pictures the model knows by sight
+        report = index_paths(store, [folder], options=LoaderOptions(ocr="off"), on_progress=on_progress)
     remember_model(store)
     typer.echo(f"Indexed: {report.added} files added, {report.updated} updated, {report.skipped} unchanged.")
     sections = [

@@ -14,6 +14,7 @@ from langchain_core.documents import Document
 from langchain_mmrag.document_loaders._ahead import Results
 from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX
 from langchain_mmrag.document_loaders._sidecars import is_sidecar
+from langchain_mmrag.document_loaders._subtitles import is_sidecar as is_subtitle
 from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
 from langchain_mmrag.document_loaders.kinds import LoaderOptions, MakeLoader, kind_of, unsupported
 from langchain_mmrag.errors import CorruptMediaError, LoadError, MissingDependencyError, MMRAGError
@@ -29,7 +30,7 @@ class Outcome:
     """How the reading of a file ended.
 
     Attributes:
-        status: `ignored` if no loader reads such files, `sidecar` if it belongs to a picture beside it.
+        status: `ignored` if no loader reads such files, `sidecar` if it is read with a file beside it.
         error: Why it failed.
         problems: What could not be read of it, though the rest could.
     """
@@ -57,11 +58,12 @@ def read_file(
         is_unchanged: Whether what this loader would make of the file is known.
     """
     try:
+        if not is_named and (is_sidecar(path) or is_subtitle(path)):
+            yield Outcome("sidecar")
+            return
         loader = loader_for(path, options, root)
         if loader is None:
             yield Outcome("failed", unsupported(path)) if is_named else Outcome("ignored")
-        elif not is_named and is_sidecar(path):
-            yield Outcome("sidecar")
         elif is_unchanged(loader):
             yield Outcome("unchanged")
         else:
@@ -84,10 +86,18 @@ def loader_for(path: Path, options: LoaderOptions, root: Path | None = None) -> 
         LoadError: If it cannot be opened, or its kind is refused.
         MissingDependencyError: If what reads it is not installed.
     """
-    if own := options.loaders.get(path.suffix.lower()):
-        return OwnLoader(path, own, options)
+    if make := options.loaders.get(path.suffix.lower()):
+        return _own(path, make, options)
     kind = kind_of(path, options.media_policy)
     return None if kind is None else kind.loader(path, options, root)
+
+
+def _own(path: Path, make: MakeLoader, options: LoaderOptions) -> BaseLoader:
+    if isinstance(make, type) and issubclass(make, FileLoader):
+        found: BaseLoader = make(path, **options.common)
+        return found
+    loader = make(path)
+    return loader if isinstance(loader, FileLoader) else OwnLoader(path, loader, options)
 
 
 class OwnLoader(FileLoader):
@@ -95,15 +105,15 @@ class OwnLoader(FileLoader):
 
     Args:
         path: The file.
-        make: Makes the caller's loader of it.
+        loader: The caller's.
         options: Those that all loaders take.
     """
 
     name = "own"
 
-    def __init__(self, path: Path, make: MakeLoader, options: LoaderOptions) -> None:
+    def __init__(self, path: Path, loader: BaseLoader, options: LoaderOptions) -> None:
         super().__init__(path, media_policy=options.media_policy, media_directory=options.media_directory)
-        self.loader = make(path)
+        self.loader = loader
 
     @property
     def fingerprint(self) -> str:

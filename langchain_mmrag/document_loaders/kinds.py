@@ -7,21 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from langchain_core.document_loaders import BaseLoader
 
 from langchain_mmrag.document_loaders._sniff import Format, Glimpse
+from langchain_mmrag.document_loaders.ocr import OCR, ocr_reader
 from langchain_mmrag.document_loaders.text import TextLoader
 from langchain_mmrag.errors import UnsupportedFormatError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.types import Modality
 
 if TYPE_CHECKING:
-    from langchain_mmrag.document_loaders.ocr import OCR
     from langchain_mmrag.document_loaders.transcription import Transcriber
 
 MakeLoader: TypeAlias = Callable[[Path], BaseLoader]
@@ -41,9 +39,11 @@ class LoaderOptions:
         ocr: Who reads the writing in pictures and scanned pages: `"auto"` for RapidOCR if the extra `ocr` is
             installed, `"on"` for RapidOCR, `"tesseract"`, a reader of your own, or `"off"` (also `None`).
         transcriber: Who writes down what is spoken in recordings and films; `None` for nobody.
+        sound_search: Whether the store embeds sound, so that recordings without words are of use.
         page_images: Whether each page of a PDF is kept as a picture too; `None` for pages without text alone.
-        loaders: Loaders to take in place of the table's, by suffix, such as `{".tex": MyLoader}`. What they
-            yield gets the ids and metadata of this package's loaders.
+        loaders: Loaders to take in place of the table's, by suffix, such as `{".tex": MyLoader}`: called with
+            the path, and if they are `FileLoader` classes with `media_policy` and `media_directory` too. What
+            others yield gets the ids and metadata of this package's loaders.
 
     Raises:
         ValueError: If `ocr` is none of the choices, or a suffix has no dot.
@@ -53,6 +53,7 @@ class LoaderOptions:
     media_directory: Path | None = None
     ocr: OCR | OcrChoice | None = "auto"
     transcriber: Transcriber | None = None
+    sound_search: bool = False
     page_images: bool | None = None
     loaders: Mapping[str, MakeLoader] = field(default_factory=dict)
 
@@ -67,14 +68,12 @@ class LoaderOptions:
 
     @cached_property
     def reader(self) -> OCR | None:
-        """The reader that `ocr` names: one for all loaders, as its models take memory."""
-        if not isinstance(self.ocr, str):
-            return self.ocr
-        is_there = _has("rapidocr") and _has("onnxruntime")
-        if self.ocr == "off" or (self.ocr == "auto" and not is_there):
-            return None
-        reader: OCR = _class("ocr", "TesseractReader" if self.ocr == "tesseract" else "RapidOCRReader")()
-        return reader
+        """The reader that `ocr` names: one for all loaders, as its models take memory.
+
+        Raises:
+            MissingDependencyError: If it is asked for and not installed.
+        """
+        return None if self.ocr == "off" else ocr_reader("rapidocr" if self.ocr == "on" else self.ocr)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -113,10 +112,6 @@ def _class(module: str, name: str) -> Any:
     return getattr(import_module(f"langchain_mmrag.document_loaders.{module}"), name)
 
 
-def _has(module: str) -> bool:
-    return find_spec(module) is not None
-
-
 def _plain(module: str, name: str) -> KindLoader:
     """For a loader that takes no more than all of them."""
 
@@ -137,23 +132,23 @@ def _page(module: str, name: str) -> KindLoader:
     return make
 
 
-def _spoken(module: str, name: str) -> KindLoader:
-    """For a loader of what may hold speech."""
+def _recording(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
+    make = _class("audio", "AudioLoader")
+    loader: BaseLoader = make(
+        path, transcriber=options.transcriber, sound_search=options.sound_search, **options.common
+    )
+    return loader
 
-    def make(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
-        make_loader = _class(module, name)
-        loader: BaseLoader = make_loader(path, transcriber=options.transcriber, **options.common)
-        return loader
 
-    return make
+def _film(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
+    loader: BaseLoader = _class("video", "VideoLoader")(
+        path, transcriber=options.transcriber, **options.common
+    )
+    return loader
 
 
 def _image(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
-    make = _class("image", "ImageLoader")
-    if "ocr" not in signature(make).parameters:
-        early: BaseLoader = make(path, media_policy=options.media_policy)
-        return early
-    loader: BaseLoader = make(path, ocr=options.reader, **options.common)
+    loader: BaseLoader = _class("image", "ImageLoader")(path, ocr=options.reader, **options.common)
     return loader
 
 
@@ -161,12 +156,6 @@ def _pdf(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
     make = _class("pdf", "PDFLoader")
     loader: BaseLoader = make(path, page_images=options.page_images, ocr=options.reader, **options.common)
     return loader
-
-
-def _markdown(path: Path, options: LoaderOptions, root: Path | None) -> BaseLoader:
-    if not _has("langchain_mmrag.document_loaders.markdown"):
-        return _text(path, options, root)
-    return _page("markdown", "MarkdownLoader")(path, options, root)
 
 
 def _text(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
@@ -242,7 +231,6 @@ KINDS: Final = (
         modality="table",
         suffixes=_suffixes("sqlite sqlite3 db3"),  # .db is anybody's: its bytes decide
         format="sqlite",
-        extra="table",
         loader=_plain("sql", "SQLLoader"),
     ),
     FileKind(
@@ -256,18 +244,20 @@ KINDS: Final = (
     FileKind(
         name="film",
         modality="video",
-        suffixes=_suffixes("mp4 m4v mov mkv webm avi mpg mpeg m2ts mts wmv flv ogv 3gp"),
+        suffixes=_suffixes("mp4 m4v mov mkv webm avi mpg mpeg m2ts mts wmv asf flv ogv 3gp 3g2"),
         format="video",
         extra="video",
-        loader=_spoken("video", "VideoLoader"),
+        loader=_film,
     ),
     FileKind(
         name="recording",
         modality="audio",
-        suffixes=_suffixes("wav mp3 flac ogg oga opus m4a m4b aac wma aiff aif mka amr"),
+        suffixes=_suffixes(
+            "wav mp3 flac ogg oga opus m4a m4b aac ac3 wma aiff aif au caf amr mka weba ape wv"
+        ),
         format="audio",
         extra="audio",
-        loader=_spoken("audio", "AudioLoader"),
+        loader=_recording,
     ),
     FileKind(
         name="comma-separated table",
@@ -285,7 +275,7 @@ KINDS: Final = (
         name="Markdown",
         modality="text",
         suffixes=_suffixes("md markdown"),
-        loader=_markdown,
+        loader=_page("markdown", "MarkdownLoader"),
     ),
     FileKind(
         name="text",

@@ -45,7 +45,7 @@ def test_every_file_is_written_and_the_same_every_time(drawn, tmp_path):
 
 
 def test_everything_drawn_can_be_loaded(drawn):
-    loader = DirectoryLoader(drawn)
+    loader = DirectoryLoader(drawn, ocr=None)
     modalities = [document.metadata.get("modality", "text") for document in loader.load()]
     assert loader.failures == []
     assert modalities.count("text") == len(headings())
