@@ -128,7 +128,7 @@ def _regions(page: Page) -> list[_Region]:
         region
         for region in regions
         if _is_large(page, region.box)
-        and max(min(shape.pixels) for shape in region.pictures) >= _LEAST_PIXELS
+        and (len(region.pictures) > 1 or min(region.pictures[0].pixels) >= _LEAST_PIXELS)
     ]
     return [*kept, *drawings]
 
@@ -271,14 +271,14 @@ def _looks_drawn(page: Page, cluster: list[Shape], box: Box, lines: list[Line]) 
 
 
 def _has_form(cluster: list[Shape]) -> bool:
-    """Whether there is more than the upright lines and gray boxes of a layout: slants, curves, colours."""
-    colours = set()
+    """Whether there is more than the lines and boxes of a layout: slants, curves, coloured bars."""
+    bars = set()
     slants = 0
     for shape in cluster[:: max(1, len(cluster) // _SAMPLE)]:
         slants += _is_slanted(shape)
-        if not _is_line(shape.box):
-            colours |= _colour(shape)
-    return slants >= 2 or len(colours) >= 3  # noqa: PLR2004
+        if not _is_line(shape.box) and _is_coloured(shape):
+            bars.add(tuple(map(round, _size(shape.box))))
+    return slants >= 2 or len(bars) >= 3  # noqa: PLR2004
 
 
 def _is_slanted(shape: Shape) -> bool:
@@ -300,15 +300,15 @@ def _is_slanted(shape: Shape) -> bool:
     return False
 
 
-def _colour(shape: Shape) -> set[tuple[int, int, int]]:
-    """The colour a path is filled with, unless it is a gray."""
+def _is_coloured(shape: Shape) -> bool:
+    """Whether a path is filled, and not with a gray."""
     mode, stroked = ctypes.c_int(), ctypes.c_int()
     pdfium.FPDFPath_GetDrawMode(shape.handle, mode, stroked)
     red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
     if not mode.value or not pdfium.FPDFPageObj_GetFillColor(shape.handle, red, green, blue, alpha):
-        return set()
+        return False
     colour = red.value, green.value, blue.value
-    return {colour} if max(colour) - min(colour) > 24 else set()  # noqa: PLR2004
+    return max(colour) - min(colour) > 24  # noqa: PLR2004
 
 
 def _with_labels(page: Page, box: Box) -> Box:
