@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _RANKS: Final = ("raw", "rrf", "centered", "calibrated")
 _BY_DEFAULT: Final = "raw,calibrated"
 _SEARCHES: Final = ("vector", "hybrid", "keyword", "text")
-_PATTERNS: Final = ("clip", "caption", "multi-vector")
+_PATTERNS: Final = ("clip", "caption", "multi-vector", "fused")
 _WORDS: Final = "words"
 _EMBEDDED: Final = "mmrag-tiny"
 

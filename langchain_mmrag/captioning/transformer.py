@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from os import PathLike
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from langchain_core.documents import BaseDocumentTransformer, Document
 from PIL.Image import Image, Resampling
@@ -21,7 +21,7 @@ from langchain_mmrag.captioning.cache import CaptionCache, default_cache
 from langchain_mmrag.embeddings._inputs import chunks
 from langchain_mmrag.errors import LoadError, MissingDependencyError, ModelUnavailableError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, open_image, read_media
-from langchain_mmrag.types import CAPTION, SOURCE
+from langchain_mmrag.types import CAPTION, SOURCE, Modality
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,9 @@ class CaptionTransformer(BaseDocumentTransformer):
         ValueError: If `max_images` is negative.
     """
 
+    modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
+    """Of the documents that are changed."""
+
     def __init__(
         self,
         captioner: ImageCaptioner,
@@ -127,7 +130,9 @@ class CaptionTransformer(BaseDocumentTransformer):
         """Begin a new count of what is sent and reported; captions stay remembered."""
         self.failures: list[CaptionFailure] = []
         self.unfinished: set[str] = set()
-        """`source` of the documents whose picture failed or was left out: another run may caption them."""
+        """`source` of the documents whose picture was left out, or failed though it opens: another run
+        may caption them."""
+        self._unopened: set[_Key] = set()
         self._counts: Counter[str] = Counter()
         self._streak = Streak()
 
@@ -184,7 +189,6 @@ class CaptionTransformer(BaseDocumentTransformer):
                 digest = known_digest(document.metadata) or self._read(source)[0]
             except LoadError as error:
                 self._failed(source, error)
-                self.unfinished.add(str(document.metadata.get(SOURCE)))
                 continue
             key = _Key(digest, context_of(document, near) if self._uses_context else "")
             wanted[place] = key
@@ -238,6 +242,7 @@ class CaptionTransformer(BaseDocumentTransformer):
                 images[key] = _bounded(open_image(data, self.media_policy))
             except LoadError as error:
                 self._failed(source, error)
+                self._unopened.add(key)
                 yield key, None
         keys = [*images]
         for place, outcome in self._told([*images.values()], [key.context for key in keys]):
@@ -282,7 +287,7 @@ class CaptionTransformer(BaseDocumentTransformer):
         self, documents: Sequence[Document], wanted: Mapping[int, _Key], captions: Mapping[_Key, str]
     ) -> None:
         for place, key in wanted.items():
-            if key not in captions:
+            if key not in captions and key not in self._unopened:
                 self.unfinished.add(str(documents[place].metadata.get(SOURCE)))
 
     def _captioned(self, document: Document, caption: str | None) -> Document:

@@ -7,7 +7,7 @@ one it knows no other words, and errs where the search by pictures errs, being t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -20,12 +20,34 @@ from langchain_mmrag.evaluation.dataset import RetrievalDataset
 from langchain_mmrag.training.render.charts import KINDS
 from langchain_mmrag.training.render.palette import COLORS, with_article
 from langchain_mmrag.training.render.shapes import FORMS, ShapeCard
+from langchain_mmrag.types import ImageInput
 from langchain_mmrag.zero_shot import ZeroShotClassifier
 
 _COUNTS: Final = (1, 2, 3)
 _CERTAIN: Final = 0.2
 """A picture of two things gives each of them about half of the probability."""
 _MOST: Final = 2
+
+
+class DrawingCaptioner:
+    """Names what drawings of the demo show; a captioner for `CaptionTransformer`.
+
+    Args:
+        embeddings: Of texts and pictures.
+    """
+
+    def __init__(self, embeddings: MultimodalEmbeddings) -> None:
+        self._embeddings = embeddings
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model and what it may say."""
+        return f"drawings:{self._embeddings.fingerprint}:{len(labels())}"
+
+    def caption(self, images: Sequence[ImageInput]) -> list[str]:
+        """A caption for each picture, in order."""
+        classifier = ZeroShotClassifier(self._embeddings, labels(), templates=("{}",))
+        return [caption_of(shares) for shares in classifier.classify([*images])] if images else []
 
 
 def captioned(dataset: RetrievalDataset, embeddings: MultimodalEmbeddings) -> RetrievalDataset:
@@ -35,10 +57,10 @@ def captioned(dataset: RetrievalDataset, embeddings: MultimodalEmbeddings) -> Re
         dataset: One of the demo's.
         embeddings: Of texts and pictures.
     """
+    captioner = DrawingCaptioner(embeddings)
     bare = [each for each in dataset.documents if each.image is not None and not each.text.strip()]
-    classifier = ZeroShotClassifier(embeddings, labels(), templates=("{}",))
-    shares = classifier.classify([str(each.image) for each in bare]) if bare else []
-    said = {each.id: caption_of(found) for each, found in zip(bare, shares, strict=True)}
+    captions = captioner.caption([str(each.image) for each in bare])
+    said = {each.id: caption for each, caption in zip(bare, captions, strict=True)}
     documents = [replace(each, text=said[each.id]) if each.id in said else each for each in dataset.documents]
     return replace(dataset, documents=documents)
 

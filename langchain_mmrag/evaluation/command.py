@@ -11,14 +11,13 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from langchain_mmrag._chain.retrieving import RagPattern
 from langchain_mmrag.errors import DatasetError, SourceNotFoundError
 from langchain_mmrag.evaluation.builders import answers, captions, folder, protocols, vectors
 from langchain_mmrag.evaluation.builders.protocols import Protocol
 from langchain_mmrag.evaluation.dataset import RetrievalDataset, with_words
 from langchain_mmrag.evaluation.jsonl import has_documents, load_dataset
 from langchain_mmrag.evaluation.metrics import check_extra, default_measures
-from langchain_mmrag.evaluation.patterns import PatternReport, compare_patterns
+from langchain_mmrag.evaluation.patterns import Pattern, PatternReport, compare_patterns
 from langchain_mmrag.evaluation.published import published_figures, published_measures
 from langchain_mmrag.evaluation.report import Published, Report
 from langchain_mmrag.evaluation.runner import IdOf, OnProgress, evaluate
@@ -60,7 +59,7 @@ class Settings:
     images: Path | None = None
     template: str = folder.DEFAULT_TEMPLATE
     thresholds: bool = False
-    patterns: Sequence[RagPattern] = ()
+    patterns: Sequence[Pattern] = ()
     llm: Any | None = None
 
 

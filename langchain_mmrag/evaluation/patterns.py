@@ -1,10 +1,11 @@
-"""The three known patterns of multimodal RAG on the same questions: what is found, sent and answered.
+"""The known patterns of multimodal RAG on the same questions: what is found, sent and answered.
 
 | pattern | retrieval | what the model gets |
 |---|---|---|
 | `clip` | vectors of pictures and passages in one space | the pictures, and the passages |
 | `caption` | texts alone: captions, summaries, passages | the texts, captions in place of pictures |
 | `multi-vector` | the same texts | the picture or the whole table behind each |
+| `fused` | vectors of pictures and passages, and the texts, as one ranking | the pictures, and the passages |
 
 What is sent is taken from the very messages that `create_rag_chain` sends.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from langchain_core.documents import Document
@@ -32,9 +33,19 @@ from langchain_mmrag.evaluation.report import Report, scored, table
 from langchain_mmrag.evaluation.runner import IdOf, OnProgress, evaluate
 from langchain_mmrag.evaluation.sent import Scales, Sent
 from langchain_mmrag.evaluation.statistics import RESAMPLES
+from langchain_mmrag.ranking import SearchMode
 from langchain_mmrag.retrievers import MultimodalRetriever
 
-PATTERNS: Final[tuple[RagPattern, ...]] = get_args(RagPattern)
+Pattern: TypeAlias = RagPattern | Literal["fused"]
+"""One of a chain's, or `clip` with a retriever that searches by captions and words as well."""
+
+PATTERNS: Final[tuple[Pattern, ...]] = (*get_args(RagPattern), "fused")
+_SEARCHES: Final[Mapping[Pattern, SearchMode]] = {
+    "clip": "vector",
+    "caption": "text",
+    "multi-vector": "text",
+    "fused": "hybrid",
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class PatternReport:
 def compare_patterns(
     dataset: RetrievalDataset,
     store: Any,
-    patterns: Sequence[RagPattern] = PATTERNS,
+    patterns: Sequence[Pattern] = PATTERNS,
     *,
     llm: Any | None = None,
     k: int = 5,
@@ -114,7 +125,7 @@ def compare_patterns(
     Args:
         dataset: Questions, documents and what answers; `EvalQuery.answers` are what an answer should contain.
         store: A `MultimodalChroma` with the documents. Its `text_embedding`, if it has one, counts for
-            `caption` and `multi-vector`, never for `clip`.
+            all but `clip`.
         patterns: Which; the first is what the others are compared with.
         llm: A chat model, which is asked every question once for each pattern. Without one, what would have
             been sent is measured all the same.
@@ -159,7 +170,8 @@ def compare_patterns(
                 on_progress(place * total + done, len(patterns) * total, f"answers, {pattern}")
 
         scales = Scales(bound=llm or _Mute(), family=options["budget"].family)
-        rag = create_rag_chain(_retriever(store, pattern, k), scales, pattern=pattern, **options)
+        shows: RagPattern = "clip" if pattern == "fused" else pattern
+        rag = create_rag_chain(_retriever(store, pattern, k), scales, pattern=shows, **options)
         asked = _ask(dataset.queries, rag, scales, step)
         sent[pattern] = Sent.mean(asked.sent)
         if llm is not None:
@@ -190,18 +202,17 @@ class _Mute(SimpleChatModel):
         return ""
 
 
-def _searches(patterns: Sequence[RagPattern]) -> dict[str, RagPattern]:
+def _searches(patterns: Sequence[Pattern]) -> dict[str, Pattern]:
     """One pattern for each way of searching, by the names of all that search so."""
-    alike: dict[bool, list[RagPattern]] = {}
+    alike: dict[str, list[Pattern]] = {}
     for pattern in patterns:
-        alike.setdefault(pattern == "clip", []).append(pattern)
+        alike.setdefault(_SEARCHES[pattern], []).append(pattern)
     return {", ".join(names): names[0] for names in alike.values()}
 
 
-def _retriever(store: Any, pattern: RagPattern, k: int) -> MultimodalRetriever:
-    if pattern == "clip":
-        return MultimodalRetriever(store=store.without_text_embedding(), k=k, search="vector")
-    return MultimodalRetriever(store=store, k=k, search="text")
+def _retriever(store: Any, pattern: Pattern, k: int) -> MultimodalRetriever:
+    searched = store.without_text_embedding() if pattern == "clip" else store
+    return MultimodalRetriever(store=searched, k=k, search=_SEARCHES[pattern])
 
 
 def _ask(

@@ -8,9 +8,11 @@ from langchain_core.documents import Document
 from typer.testing import CliRunner
 
 from langchain_mmrag import MultimodalChroma, OpenCLIPEmbeddings, cli
+from langchain_mmrag.captioning import CaptionTransformer
 from langchain_mmrag.chains import create_rag_chain
-from langchain_mmrag.demo.captions import caption_of, captioned
+from langchain_mmrag.demo.captions import DrawingCaptioner, caption_of, captioned
 from langchain_mmrag.demo.corpus import draw_thing
+from langchain_mmrag.document_loaders import ImageLoader
 from langchain_mmrag.errors import DatasetError
 from langchain_mmrag.evaluation import (
     EvalDocument,
@@ -339,13 +341,43 @@ def test_patterns_are_compared_by_what_they_find_send_and_answer(asked, filled):
     assert "citation precision [95 %]" in tables
 
 
+def test_captions_made_at_index_time_serve_every_way_of_searching(open_store, clip, drawings, tmp_path):
+    captions = CaptionTransformer(DrawingCaptioner(clip), cache=tmp_path / "captions.sqlite3")
+    documents = [document for path in drawings.values() for document in ImageLoader(path).load()]
+    captioned = captions.transform_documents(documents)
+    for document, thing in zip(captioned, ("a cat", "a sailboat", "a pizza", "an owl"), strict=True):
+        assert document.page_content.startswith(f"a picture of {thing}")
+    store = open_store(clip, text_embedding=clip)
+    store.add_documents(captioned, ids=[*drawings])
+    bare = open_store(clip, text_embedding=clip)
+    bare.add_documents(documents, ids=[*drawings])
+    for name in drawings:
+        for search in ("vector", "keyword", "text", "hybrid"):
+            assert ids(store.similarity_search(f"a {name}", k=1, search=search)) == [name]
+        assert ids(bare.similarity_search(f"a {name}", k=1, search="vector")) == [name]
+    assert bare.similarity_search("a pizza", k=4, search="text") == []
+    same = (np.asarray(each.get(include=["embeddings"])["embeddings"]) for each in (store, bare))
+    np.testing.assert_array_equal(*same)  # the vector stays that of the picture
+
+
+def test_the_fused_pattern_finds_by_what_is_seen_and_by_what_is_said(asked, filled):
+    report = compare_patterns(asked, filled, ("clip", "caption", "fused"), k=2)
+    assert list(report.retrieval.runs) == ["clip", "caption", "fused"]
+    assert report.retrieval.score("fused", "success@1").mean == 1
+    assert report.sent["fused"].pictures >= 1
+    assert report.sent["caption"].pictures == 0
+    both = MultimodalRetriever(store=filled, k=1, search="hybrid")
+    assert ids(both.invoke("a pizza")) == ["pizza"]  # which has no caption
+    assert ids(both.invoke("Aunt Ida on the telephone")) == ["cat"]  # which shows neither
+
+
 def test_without_a_model_what_it_would_be_sent_is_measured(asked, filled):
     report = compare_patterns(asked, filled, ["caption"], k=2)
     assert report.answers == {}
     assert report.sent["caption"].tokens > 100
     assert "sent for a question" in report.to_markdown()
     with pytest.raises(
-        ValueError, match="unknown pattern 'captions': use some of clip, caption, multi-vector"
+        ValueError, match="unknown pattern 'captions': use some of clip, caption, multi-vector, fused"
     ):
         compare_patterns(asked, filled, ["captions"])
 
