@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,14 @@ _BAD_IN_A_ROW: Final = 500
 _MISSING_S: Final = 2.0  # an end this much before what the film says is a tail that is missing
 _PQ: Final = 16  # transfer function SMPTE ST 2084 in the numbers of ISO/IEC 23091-2
 _WIDEST: Final = 4.0  # of pixels that are not square
+
+
+_MIME_SUBTYPES: Final = {
+    "mp4": "mp4", "matroska": "x-matroska", "avi": "x-msvideo", "mpegts": "mp2t", "mpeg": "mpeg", "ogg": "ogg",
+    "flv": "x-flv", "asf": "x-ms-asf", "wav": "wav", "mp3": "mpeg", "flac": "flac", "aac": "aac",
+    "aiff": "aiff",
+}  # fmt: skip
+_MIME_BY_SUFFIX: Final = {("x-matroska", ".webm"): "webm", ("mp4", ".mov"): "quicktime"}
 
 
 @dataclass
@@ -58,19 +67,12 @@ def picture_stream(container: Any) -> Any:
     return next((stream for stream in container.streams.video if not stream.disposition & cover), None)
 
 
-def mime_type(container: Any, *, sound_only: bool = False) -> str:
-    """The MIME type of an open container."""
-    names = set(container.format.name.split(","))
-    kind = "audio" if sound_only else "video"
-    known = {
-        "mp4": "mp4", "webm": "webm", "avi": "x-msvideo", "mpegts": "mp2t", "mpeg": "mpeg", "ogg": "ogg",
-        "flv": "x-flv", "asf": "x-ms-asf", "wav": "wav", "mp3": "mpeg", "flac": "flac", "aac": "aac",
-        "aiff": "aiff",
-    }  # fmt: skip
-    found = next((value for key, value in known.items() if key in names), "octet-stream")
-    if found == "webm" and not str(getattr(container.file, "name", "")).endswith(".webm"):
-        found = "x-matroska"
-    return f"{kind}/{found}"
+def mime_type(container: Any, name: str, *, sound_only: bool = False) -> str:
+    """The MIME type of an open container; `name` tells those apart that FFmpeg does not."""
+    names = container.format.name.split(",")
+    found = next((_MIME_SUBTYPES[one] for one in names if one in _MIME_SUBTYPES), "octet-stream")
+    found = _MIME_BY_SUFFIX.get((found, Path(name).suffix.lower()), found)
+    return f"{'audio' if sound_only else 'video'}/{found}"
 
 
 def title_of(container: Any) -> str:

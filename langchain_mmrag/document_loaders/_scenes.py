@@ -135,6 +135,7 @@ class SceneCuts:
     def __init__(self) -> None:
         self._usual: deque[float] = deque(maxlen=_REMEMBERED)
         self._moved: deque[float] = deque(maxlen=_REMEMBERED)
+        self._flash: Look | None = None  # seen last: not to be compared with
 
     def __call__(self, scene: list[Seen], new: Seen, after: Seen | None) -> bool:
         """Whether a new scene begins with `new`.
@@ -144,7 +145,8 @@ class SceneCuts:
             new: The sample that follows.
             after: The one after that, `None` at the end of the film.
         """
-        last = scene[-1][1]
+        steady = [one for one in scene if one[1] is not self._flash] or scene
+        last = steady[-1][1]
         step = difference(last, new[1])
         moved = changed_cells(last, new[1])
         limit = max(_CUT, _UNUSUAL * median(self._usual or [0.0]))
@@ -152,10 +154,12 @@ class SceneCuts:
         self._usual.append(min(step, limit))
         self._moved.append(moved)
         if step > limit:
-            return after is None or difference(last, after[1]) > limit / 2  # else a flash
+            lasts = after is None or difference(last, after[1]) > limit / 2
+            self._flash = None if lasts else new[1]
+            return lasts
         if still and moved > _SLIDE:
             return after is None or changed_cells(last, after[1]) > _SLIDE / 2
-        back = next((look for one, look in scene if one.time_s >= new[0].time_s - _SLOW_S), last)
+        back = next((look for one, look in steady if one.time_s >= new[0].time_s - _SLOW_S), last)
         return step < limit / 4 and difference(back, new[1]) > limit
 
 

@@ -158,7 +158,7 @@ def _facts(file: SourceFile) -> dict[str, Any]:
         if not container.streams.audio:
             msg = f"{file.source} has no sound"
             raise UnsupportedFormatError(msg)
-        facts: dict[str, Any] = {MIME_TYPE: mime_type(container, sound_only=True)}
+        facts: dict[str, Any] = {MIME_TYPE: mime_type(container, file.source, sound_only=True)}
         seconds = container_seconds(container)
         if seconds:
             facts["duration_s"] = round(seconds, 3)

@@ -126,7 +126,8 @@ class _Cutter:
         self.pause, self.longest = pause, longest
         self.frames: list[Sound] = []  # of the utterance, or the margin before the next one
         self.levels: list[float] = []
-        self.heard: list[float] = []  # levels of late, whose quiet part is the noise
+        # Levels of late, whose quiet part is the noise. Quiet at first: speech may begin with the recording.
+        self.heard: list[float] = [0.0] * (_NOISE_FRAMES // 20)
         self.speaking = False
         self.quiet = 0
         self.number = 0
@@ -159,8 +160,7 @@ class _Cutter:
         if len(self.heard) > 2 * _NOISE_FRAMES:
             del self.heard[:_NOISE_FRAMES]
         noise = float(np.partition(self.heard, len(self.heard) // 10)[len(self.heard) // 10])
-        # Speech from the first frame on has no quiet part yet: the noise is taken to be low then.
-        return max(_QUIETEST, min(_ABOVE_NOISE * noise, 0.3 * max(self.heard)))
+        return max(_QUIETEST, _ABOVE_NOISE * noise)
 
     def _drop(self, count: int) -> None:
         if count > 0:
@@ -218,6 +218,7 @@ class PocketSphinxTranscriber:
         data = heard.leveled(utterance.samples)
         with self._lock:  # one decoder, one utterance at a time
             decoder = self._loaded()
+            decoder.reinit_feat()  # or what it heard last shows in what it hears next
             decoder.set_cmn(heard.means or self._means)
             decoder.start_utt()
             decoder.process_raw(data, no_search=False, full_utt=True)
