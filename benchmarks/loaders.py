@@ -33,7 +33,8 @@ def measured(code: str, *arguments: object) -> dict[str, float]:
             `sys.argv[1:]`. What stands above a line `# start` is not timed.
 
     Returns:
-        `count`, `seconds`, `peak_mb` of the process and `base_mb`, its peak at `# start`.
+        `count`, `seconds`, `peak_mb` of the process, `base_mb`, its peak at `# start`, and `child_mb`, the
+        peak of the processes it started and ended.
     """
     before, _, timed = code.partition("# start\n")
     whole = (
@@ -45,6 +46,7 @@ def measured(code: str, *arguments: object) -> dict[str, float]:
         "seconds = time.perf_counter() - start\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "row = {'count': count, 'seconds': seconds, 'peak_mb': peak / 1024, 'base_mb': base / 1024}\n"
+        "row['child_mb'] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024\n"
         "print(json.dumps(row))"
     )
     command = [sys.executable, "-c", whole, *map(str, arguments)]
@@ -56,7 +58,168 @@ def measured(code: str, *arguments: object) -> dict[str, float]:
 def report(name: str, result: dict[str, float], unit: str) -> None:
     """Print a row: how many `unit` per second, and the peak of memory."""
     rate = result["count"] / result["seconds"]
-    print(f"{name:44} {rate:10.1f} {unit}/s   peak {result['peak_mb']:6.0f} MB")
+    child = f" + {result['child_mb']:.0f} MB in a process of its own" if result["child_mb"] else ""
+    print(f"{name:44} {rate:10.1f} {unit}/s   peak {result['peak_mb']:6.0f} MB{child}")
+
+
+PDF_FILE = """
+import io, sys
+import numpy as np
+from PIL import Image
+from reportlab.lib import colors
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen import canvas
+from reportlab.platypus import Table
+paper = canvas.Canvas(sys.argv[1])
+for n in range(int(sys.argv[2])):
+    for row in range(40):
+        paper.drawString(50, 780 - 12 * row, f"Row {row} of page {n} tells of gulls and of the {n * row % 97} boats")
+    if n % 5 == 0:
+        spots = np.random.default_rng(n).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        photo = io.BytesIO()
+        Image.fromarray(spots).resize((800, 600), Image.Resampling.BICUBIC).save(photo, "JPEG")
+        paper.drawImage(ImageReader(photo), 60, 60, 200, 150)
+        paper.drawString(60, 45, f"Figure {n + 1}: the bay")
+    if n % 5 == 1:
+        cells = Table([["a", "b", "c"], *([f"x{n}", str(k), str(k * n)] for k in range(6))])
+        cells.setStyle([("GRID", (0, 0), (-1, -1), 1, colors.black)])
+        cells.wrapOn(paper, 300, 300)
+        cells.drawOn(paper, 60, 60)
+    paper.showPage()
+paper.save()
+"""
+
+PDF_LOADER = """
+from langchain_mmrag._pdf import reader
+from langchain_mmrag.document_loaders.pdf import PDFLoader
+extras = sys.argv[3] == "True"
+loader = PDFLoader(sys.argv[1], figures=extras, tables=extras, media_directory=sys.argv[2])
+# start
+count = sum("modality" not in document.metadata for document in loader.lazy_load())
+reader._IDLE.stop()
+"""
+
+PDF_RIVALS = {
+    "pypdfium2, text": """
+import pypdfium2
+# start
+document = pypdfium2.PdfDocument(sys.argv[1])
+count = sum(bool(page.get_textpage().get_text_range()) for page in document)
+""",
+    "pdfplumber, text": """
+import pdfplumber
+# start
+count = 0
+with pdfplumber.open(sys.argv[1]) as document:
+    for page in document.pages:
+        count += bool(page.extract_text())
+        page.close()
+""",
+    "pdfplumber, text and tables": """
+import pdfplumber
+# start
+count = 0
+with pdfplumber.open(sys.argv[1]) as document:
+    for page in document.pages:
+        count += bool(page.extract_text())
+        page.extract_tables()
+        page.close()
+""",
+}
+
+
+@benchmark
+def pdf(folder: Path) -> None:
+    """Pages per second with figures and tables and without, of a short file and of a long one."""
+    for pages in (100, 1_000):
+        path = folder / f"{pages}.pdf"
+        subprocess.run([sys.executable, "-c", PDF_FILE, str(path), str(pages)], check=True)  # noqa: S603
+        for extras in (True, False):
+            kinds = "text, figures, tables" if extras else "text"
+            result = measured(PDF_LOADER, path, folder / "media", extras)
+            report(f"PDFLoader, {kinds}, {pages} pages", result, "pages")
+        for name, code in PDF_RIVALS.items():
+            if pages == 100 or name.startswith("pypdfium2"):
+                report(f"{name}, {pages} pages", measured(code, path), "pages")
+
+
+TABLE_FILE = """
+import csv, json, sys
+path, suffix, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
+records = ({"id": n, "name": f"thing {n % 977}", "price": n % 1000 + 0.5, "day": f"2024-01-{n % 28 + 1:02}",
+            "sold": n % 2 == 0, "note": "some words that were noted"} for n in range(rows))
+if suffix == "csv":
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "name", "price", "day", "sold", "note"])
+        writer.writeheader()
+        writer.writerows(records)
+elif suffix == "jsonl":
+    with open(path, "w") as file:
+        file.writelines(json.dumps(record) + chr(10) for record in records)
+elif suffix == "xlsx":
+    import xlsxwriter
+    book = xlsxwriter.Workbook(path, {"constant_memory": True})
+    sheet = book.add_worksheet("things")
+    for n, record in enumerate(records):
+        if n == 0:
+            sheet.write_row(0, 0, list(record))
+        sheet.write_row(n + 1, 0, list(record.values()))
+    book.close()
+elif suffix == "parquet":
+    import pyarrow, pyarrow.parquet
+    table = pyarrow.Table.from_pylist(list(records))
+    pyarrow.parquet.write_table(table, path, row_group_size=10_000)
+else:
+    import sqlite3
+    with sqlite3.connect(path) as base:
+        base.execute("CREATE TABLE things (id INT, name TEXT, price REAL, day TEXT, sold INT, note TEXT)")
+        values = (tuple(record.values()) for record in records)
+        base.executemany("INSERT INTO things VALUES (?, ?, ?, ?, ?, ?)", values)
+"""
+
+TABLE_LOADER = """
+from importlib import import_module
+module = import_module("langchain_mmrag.document_loaders." + sys.argv[2])
+loader = getattr(module, sys.argv[3])(sys.argv[1])
+for name in {"excel": ["openpyxl"], "parquet": ["pyarrow.parquet"]}.get(sys.argv[2], []):
+    import_module(name)
+# start
+count = sum(1 for _ in loader.lazy_load()) - 1  # less the summary
+"""
+
+TABLE_RIVAL = """
+import csv
+from langchain_core.documents import Document
+# start
+count = 0
+with open(sys.argv[1], newline="") as file:
+    for number, row in enumerate(csv.DictReader(file)):
+        text = chr(10).join(f"{name}: {value}" for name, value in row.items())
+        Document(page_content=text, metadata={"source": sys.argv[1], "row": number})
+        count += 1
+"""
+
+TABLE_LOADERS = {
+    "csv": ("csv", "CSVLoader"),
+    "jsonl": ("json", "JSONLoader"),
+    "xlsx": ("excel", "ExcelLoader"),
+    "parquet": ("parquet", "ParquetLoader"),
+    "db": ("sql", "SQLLoader"),
+}
+
+
+@benchmark
+def table(folder: Path) -> None:
+    """Rows per second of each format, with a tenth of the rows and with all of them."""
+    for suffix, (module, name) in TABLE_LOADERS.items():
+        for rows in (10_000, 100_000):
+            path = folder / f"{rows}.{suffix}"
+            command = [sys.executable, "-c", TABLE_FILE, str(path), suffix, str(rows)]
+            subprocess.run(command, check=True)  # noqa: S603
+            report(f"{name}, {rows} rows", measured(TABLE_LOADER, path, module, name), "rows")
+            if suffix == "csv":  # text alone: no types, no ids, no digest, no encoding or dialect found out
+                report(f"csv.DictReader, {rows} rows", measured(TABLE_RIVAL, path), "rows")
+            path.unlink()
 
 
 def main() -> None:
