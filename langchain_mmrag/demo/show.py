@@ -32,6 +32,7 @@ HONEST: Final = (
 )
 WORDS: Final = ("violin", "a lucky plant", "three red stars", "a pie chart")
 PICTURES: Final = (("tram", "snow"), ("doughnut", "meadow"))
+_PAGE: Final = "index.html"
 QUESTION: Final = "Where is the old anchor?"
 YOUR_OWN: Final = """\
 from langchain_mmrag import DirectoryLoader, MultimodalChroma, OpenCLIPEmbeddings
@@ -57,8 +58,13 @@ def run_demo(folder: Path, *, model: str = "mmrag-tiny") -> list[Section]:
     clip = OpenCLIPEmbeddings(model, show_progress=False)
     store = _open(folder / "index", clip)
     with console.progress("Indexing") as on_progress:
-        # what is written in these pictures the model knows by sight
-        report = index_paths(store, [folder], options=LoaderOptions(ocr="off"), on_progress=on_progress)
+        report = index_paths(
+            store,
+            [folder],
+            options=LoaderOptions(ocr="off"),  # what is written in these pictures the model knows by sight
+            exclude=f"/{_PAGE}",
+            on_progress=on_progress,
+        )
     remember_model(store)
     typer.echo(f"Indexed: {report.added} files added, {report.updated} updated, {report.skipped} unchanged.")
     sections = [
@@ -67,7 +73,7 @@ def run_demo(folder: Path, *, model: str = "mmrag-tiny") -> list[Section]:
         _answer(store),
         _name_charts(clip, folder / "charts"),
     ]
-    page = folder / "index.html"
+    page = folder / _PAGE
     page.write_text(page_html("Port Merrow, asked", sections, intro=HONEST), encoding="utf-8")
     typer.echo(f"\nAll of this with pictures: {page}")
     typer.echo(f'Ask it yourself: mmrag search "a red apple" --store {folder / "index"}')
