@@ -35,7 +35,9 @@ from langchain_mmrag.captioning import (
 from langchain_mmrag.captioning.base import tidy
 from langchain_mmrag.captioning.chat_model import CAPTION_PROMPT, caption_in
 from langchain_mmrag.document_loaders import ImageLoader
+from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.errors import MMRAGError, ModelUnavailableError
+from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.media import MediaPolicy
 from tests.unit_tests.answering import decoded, note, picture, picture_file, pictures, texts
 
@@ -382,6 +384,27 @@ def test_it_works_without_blocking_the_event_loop_and_takes_no_options(cards, ca
     assert captions(done) == ["a red card"]
     with pytest.raises(TypeError, match="takes no max_images"):
         transformer.transform_documents([], max_images=3)
+
+
+def test_an_index_goes_on_with_the_pictures_that_a_limit_left_out(open_store, cards, cache):
+    store = open_store(OpenCLIPEmbeddings("mmrag-tiny", show_progress=False))
+
+    def index(**options):
+        painter = Painter()
+        painter.caption = lambda images: [f"a {colour_of(image)} card" for image in images]
+        captioning = CaptionTransformer(painter, cache=cache, media_policy=store.media_policy, **options)
+        report = index_paths(store, [Path(path) for path in cards.values()], transformers=[captioning])
+        said = {metadata.get("caption") for metadata in store.get(include=["metadatas"])["metadatas"]}
+        return said, report.skipped
+
+    first, _ = index(max_images=2)
+    assert len(first) == 3
+    assert None in first
+    assert index() == ({f"a {name} card" for name in NAMES}, 2)
+    assert index() == ({f"a {name} card" for name in NAMES}, 4)
+    assert [found.page_content for found in store.similarity_search("lime", k=1, search="keyword")] == [
+        "a lime card"
+    ]
 
 
 # --- chat models --------------------------------------------------------------------------------------------
