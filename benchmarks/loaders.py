@@ -33,8 +33,8 @@ def measured(code: str, *arguments: object) -> dict[str, float]:
             `sys.argv[1:]`. What stands above a line `# start` is not timed.
 
     Returns:
-        `count`, `seconds`, `peak_mb` of the process, `base_mb`, its peak at `# start`, and `child_mb`, the
-        peak of the processes it started and ended.
+        `count`, `seconds`, `peak_mb` of the process, `base_mb`, its peak at `# start`, and `child_mb`, which
+        the code sets to the peak of a process it started, if it did.
     """
     before, _, timed = code.partition("# start\n")
     whole = (
@@ -46,7 +46,7 @@ def measured(code: str, *arguments: object) -> dict[str, float]:
         "seconds = time.perf_counter() - start\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "row = {'count': count, 'seconds': seconds, 'peak_mb': peak / 1024, 'base_mb': base / 1024}\n"
-        "row['child_mb'] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024\n"
+        "row['child_mb'] = globals().get('child_mb', 0)\n"
         "print(json.dumps(row))"
     )
     command = [sys.executable, "-c", whole, *map(str, arguments)]
@@ -73,7 +73,7 @@ from reportlab.platypus import Table
 paper = canvas.Canvas(sys.argv[1])
 for n in range(int(sys.argv[2])):
     for row in range(40):
-        paper.drawString(50, 780 - 12 * row, f"Row {row} of page {n} tells of gulls and of the {n * row % 97} boats")
+        paper.drawString(50, 780 - 12 * row, f"Row {row} of page {n} tells of gulls and {n * row % 97} boats")
     if n % 5 == 0:
         spots = np.random.default_rng(n).integers(0, 255, (6, 8, 3), dtype=np.uint8)
         photo = io.BytesIO()
@@ -96,7 +96,8 @@ extras = sys.argv[3] == "True"
 loader = PDFLoader(sys.argv[1], figures=extras, tables=extras, media_directory=sys.argv[2])
 # start
 count = sum("modality" not in document.metadata for document in loader.lazy_load())
-reader._IDLE.stop()
+with open(f"/proc/{reader._IDLE._children[0]._process.pid}/status") as status:
+    child_mb = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 """
 
 PDF_RIVALS = {
@@ -220,6 +221,101 @@ def table(folder: Path) -> None:
             if suffix == "csv":  # text alone: no types, no ids, no digest, no encoding or dialect found out
                 report(f"csv.DictReader, {rows} rows", measured(TABLE_RIVAL, path), "rows")
             path.unlink()
+
+
+def make_film(path: Path, *, seconds: int, fps: int, size: tuple[int, int], key_s: float) -> None:
+    """A film in H.264 whose picture drifts and changes altogether every six seconds, with a tone."""
+    import av
+    import numpy as np
+    from PIL import Image
+
+    width, height = size
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as film:
+        video = film.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "sc_threshold": "0"})
+        video.width, video.height, video.pix_fmt, video.gop_size = (
+            width,
+            height,
+            "yuv420p",
+            round(key_s * fps),
+        )
+        sound = film.add_stream("aac", rate=16000, layout="mono")
+        tone = (np.sin(np.arange(16000) / 6) * 6000).astype(np.int16)[None]
+        for second in range(seconds):
+            if second % 6 == 0:
+                coarse = rng.integers(0, 256, (9, 16, 3)).astype(np.uint8)
+                picture = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+            for number in range(fps):
+                pixels = np.roll(picture, (second % 6) * fps + number, axis=1)
+                film.mux(
+                    video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"))
+                )
+            frame = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16000, second * 16000
+            film.mux(sound.encode(frame))
+        film.mux([*video.encode(), *sound.encode()])
+
+
+EVERY_FRAME = """
+import sys, av
+# start
+with av.open(sys.argv[1]) as film:
+    for frame in film.decode(video=0):
+        frame.to_ndarray(format="rgb24")
+count = film.duration / 1e6 if film.duration else int(sys.argv[2])
+"""
+
+FILM = """
+import sys, av
+from langchain_mmrag.document_loaders.video import VideoLoader
+# start
+loader = VideoLoader(sys.argv[1], sampling=sys.argv[2], media_directory=sys.argv[1] + "-media")
+for document in loader.lazy_load():
+    count = document.metadata["end_s"]
+"""
+
+
+@benchmark
+def video(folder: Path) -> None:
+    """Seconds of film a second for each sampling; memory of five minutes and of an hour."""
+    for key_s, keys in ((10.0, "a key frame every 10 s"), (1.0, "a key frame a second")):
+        path = folder / f"{key_s:g}.mp4"
+        make_film(path, seconds=60, fps=25, size=(1280, 720), key_s=key_s)
+        report(f"720p, {keys}: every frame", measured(EVERY_FRAME, path, 60), "s of film")
+        for sampling in ("scene", "uniform", "keyframe"):
+            report(f"720p, {keys}: {sampling}", measured(FILM, path, sampling), "s of film")
+    for minutes in (5, 60):
+        path = folder / f"{minutes}min.mp4"
+        make_film(path, seconds=minutes * 60, fps=5, size=(320, 180), key_s=10)
+        report(f"180p, {minutes} min: scene", measured(FILM, path, "scene"), "s of film")
+
+
+SOUND = """
+import sys, wave, av, numpy
+from langchain_mmrag.document_loaders.audio import AudioLoader
+from langchain_mmrag.document_loaders.transcription import transcriber_named
+heard = transcriber_named(sys.argv[2]) if len(sys.argv) > 2 else None
+if heard:
+    list(heard.transcribe([numpy.random.default_rng(0).normal(0, 0.1, 16000).astype("float32")]))
+# start
+for document in AudioLoader(sys.argv[1], transcriber=heard, sound_search=True).lazy_load():
+    count = document.metadata["duration_s"]
+"""
+
+
+@benchmark
+def audio(folder: Path) -> None:
+    """Seconds of sound a second, decoded and heard; memory of five minutes and of an hour."""
+    for minutes in (5, 60):
+        path = folder / f"{minutes}min.m4a"
+        make_film(path.with_suffix(".mp4"), seconds=minutes * 60, fps=1, size=(64, 64), key_s=10)
+        path.with_suffix(".mp4").rename(path)
+        report(f"AAC, {minutes} min, decoded", measured(SOUND, path), "s of sound")
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.unit_tests.speech import speech_file
+
+    speech_file(folder / "talk.wav", *("please send the report to the new office in london", 1.0) * 4)
+    report("speech, PocketSphinx", measured(SOUND, folder / "talk.wav", "pocketsphinx"), "s of sound")
 
 
 def main() -> None:

@@ -238,3 +238,6 @@ def _limit_memory(size: int) -> None:
     _, highest = resource.getrlimit(resource.RLIMIT_AS)
     ceiling = size if highest == resource.RLIM_INFINITY else min(size, highest)
     resource.setrlimit(resource.RLIMIT_AS, (ceiling, highest))
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1])
+    )  # no dumps of it
