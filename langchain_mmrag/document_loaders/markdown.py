@@ -27,7 +27,8 @@ DATE: Final = "date"
 """Metadata key: the day that a page says it is of, as ISO 8601."""
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
-_LONGEST_FRONT_MATTER: Final = 2**16
+_LONGEST_FRONT_MATTER: Final = 2**15
+_MOST_BRACKETS: Final = 200
 _GAPS = re.compile(r"\n{3,}")
 
 
@@ -158,7 +159,7 @@ class _Writer:
 def _without_front_matter(text: str) -> tuple[str, dict[str, Any]]:
     """The text below a YAML header, and what of the header goes into metadata."""
     match = _FRONT_MATTER.match(text[:_LONGEST_FRONT_MATTER])
-    if match is None:
+    if match is None or sum(map(match[1].count, "[{")) > _MOST_BRACKETS:  # nesting takes YAML ages
         return text, {}
     yaml = require("yaml", extra="office")
     try:
