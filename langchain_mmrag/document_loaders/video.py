@@ -337,7 +337,8 @@ def _kept(file: SourceFile, moment: Moment, name: str) -> str:
 def _facts(reader: FilmReader) -> dict[str, Any]:
     container = reader.container
     width, height = reader.pictures.shown
-    facts: dict[str, Any] = {WIDTH: width, HEIGHT: height, MIME_TYPE: mime_type(container, reader.file.source)}
+    kind = mime_type(container, reader.file.source)
+    facts: dict[str, Any] = {WIDTH: width, HEIGHT: height, MIME_TYPE: kind}
     if reader.progress.said is not None:
         facts["duration_s"] = round(reader.progress.said, 3)
     title = title_of(container)
