@@ -15,6 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import av
+import numpy as np
+from PIL import Image
+
 BENCHMARKS: dict[str, Callable[[Path], None]] = {}
 """By name, what `python benchmarks/loaders.py NAME` does with an empty folder."""
 
@@ -225,10 +229,6 @@ def table(folder: Path) -> None:
 
 def make_film(path: Path, *, seconds: int, fps: int, size: tuple[int, int], key_s: float) -> None:
     """A film in H.264 whose picture drifts and changes altogether every six seconds, with a tone."""
-    import av
-    import numpy as np
-    from PIL import Image
-
     width, height = size
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as film:
@@ -312,10 +312,100 @@ def audio(folder: Path) -> None:
         path.with_suffix(".mp4").rename(path)
         report(f"AAC, {minutes} min, decoded", measured(SOUND, path), "s of sound")
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.unit_tests.speech import speech_file
+    from tests.unit_tests.speech import speech_file  # noqa: PLC0415
 
     speech_file(folder / "talk.wav", *("please send the report to the new office in london", 1.0) * 4)
     report("speech, PocketSphinx", measured(SOUND, folder / "talk.wav", "pocketsphinx"), "s of sound")
+
+
+OFFICE_FILE = """
+import io, sys
+from PIL import Image
+path, suffix, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+words = "The red tower of the harbour was painted anew, and its lamp burns through the night. "
+def photo(n):
+    data = io.BytesIO()
+    Image.new("RGB", (320, 240), (n % 256, n * 7 % 256, n * 31 % 256)).save(data, "PNG")
+    data.seek(0)
+    return data
+if suffix == "docx":
+    import docx
+    document = docx.Document()
+    for n in range(size):
+        document.add_heading(f"Section {n}", 1)
+        for k in range(10):
+            document.add_paragraph(f"{n}.{k} {words * 3}")
+        document.add_picture(photo(n))
+    document.save(path)
+elif suffix == "pptx":
+    import pptx
+    deck = pptx.Presentation()
+    for n in range(size):
+        slide = deck.slides.add_slide(deck.slide_layouts[1])
+        slide.shapes.title.text = f"Slide {n}"
+        slide.placeholders[1].text = words * 3
+        slide.shapes.add_picture(photo(n), 914400, 4000000)
+    deck.save(path)
+else:
+    for n in range(size):
+        with open(f"{path}.{n}.png", "wb") as file:
+            file.write(photo(n).getvalue())
+    name = path.rpartition("/")[2]
+    with open(path, "w") as file:
+        for n in range(size):
+            file.write(f"<h1>Section {n}</h1>" + "".join(f"<p>{n}.{k} {words * 3}</p>" for k in range(10)))
+            file.write(f'<figure><img src="{name}.{n}.png"><figcaption>Photo {n}</figcaption></figure>')
+"""
+
+OFFICE_LOADER = """
+from importlib import import_module
+import mammoth, pptx, lxml.etree
+import langchain_mmrag.document_loaders._passages
+module = import_module("langchain_mmrag.document_loaders." + sys.argv[2])
+loader = getattr(module, sys.argv[3])(sys.argv[1], media_directory=sys.argv[4])
+# start
+count = sum(1 for _ in loader.lazy_load())
+"""
+
+OFFICE_LOADERS = {"docx": "DocxLoader", "pptx": "PptxLoader", "html": "HTMLLoader"}
+
+OFFICE_RIVALS = {
+    "docx": """
+import mammoth
+# start
+with open(sys.argv[1], "rb") as file:
+    count = len(mammoth.extract_raw_text(file).value.split("\\n\\n"))
+""",
+    "pptx": """
+import pptx
+# start
+count = 0
+for slide in pptx.Presentation(sys.argv[1]).slides:
+    text = chr(10).join(shape.text_frame.text for shape in slide.shapes if shape.has_text_frame)
+    count += bool(text)
+""",
+    "html": """
+from bs4 import BeautifulSoup
+# start
+with open(sys.argv[1]) as file:
+    count = len(BeautifulSoup(file, "lxml").get_text("\\n").split("\\n"))
+""",
+}
+
+
+@benchmark
+def office(folder: Path) -> None:
+    """Documents per second of sections or slides with a picture each; rivals read the words alone."""
+    for suffix, name in OFFICE_LOADERS.items():
+        for size in (20, 200):
+            path = folder / f"{size}.{suffix}"
+            command = [sys.executable, "-c", OFFICE_FILE, str(path), suffix, str(size)]
+            subprocess.run(command, check=True)  # noqa: S603
+            found = measured(OFFICE_LOADER, path, suffix, name, folder / "media")
+            report(f"{name}, {size} pictures", found, "documents")
+            rival = measured(OFFICE_RIVALS[suffix], path)
+            rival["count"] = found["count"]  # what it takes for the same file, whatever it calls a document
+            report(f"words alone of the same {suffix}", rival, "documents")
 
 
 def main() -> None:
