@@ -52,6 +52,7 @@ _GROUPS: Final = "'\u2019\xa0\u202f"
 _MEASURED = re.compile(rf"(?i)([+-]?)\s*({_UNIT})?\s*([+-]?[\d.,{_GROUPS}]+(?:e[+-]?\d+)?)\s*({_UNIT})?")
 _WITH_POINT = re.compile(rf"(?i)([+-]?(?:\d{{1,3}}(?:[,{_GROUPS}]\d{{3}})+|\d+)?)(\.\d+)?(e[+-]?\d{{1,3}})?")
 _WITH_COMMA = re.compile(rf"(?i)([+-]?(?:\d{{1,3}}(?:[.{_GROUPS}]\d{{3}})+|\d+)?)(,\d+)?(e[+-]?\d{{1,3}})?")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,17}")
 _GROUPING = re.compile(rf"[.,{_GROUPS}]")
 _CODE = re.compile(r"[+-]?0\d|\+\d{8}")  # postal codes and telephone numbers
 
@@ -231,6 +232,8 @@ def _number(cell: Cell, unit: str, *, comma: bool) -> int | float | None:
 def _number_in(text: str, unit: str, *, comma: bool) -> int | float | None:
     if text.isdecimal() and text.isascii() and (text[0] != "0" or text == "0"):  # nearly all are
         return _whole(text)
+    if not comma and _DECIMAL.fullmatch(text):
+        return float(text)
     if len(text) > _LONGEST_NAME or not text:
         return None
     negative = text[0] == "(" and text[-1] == ")"
@@ -277,6 +280,19 @@ def _date(cell: Cell, order: str) -> date | None:
         return cell
     if not isinstance(cell, str) or len(cell) > _LONGEST_NAME:
         return None
+    if order == "ymd" and len(cell) == len("2024-01-02") and cell[4] == cell[7] == "-":
+        return _iso_day(cell)  # nearly all are
+    return _written_date(cell, order)
+
+
+def _iso_day(cell: str) -> date | None:
+    try:
+        return date.fromisoformat(cell)
+    except ValueError:
+        return None
+
+
+def _written_date(cell: str, order: str) -> date | None:
     found = _BY_ORDER[order].fullmatch(cell.strip())
     month = _month(found["m"]) if found else 0
     if found is None or not month:

@@ -98,7 +98,7 @@ class CSVLoader(TableLoader):
         """
         encoding = self.encoding or _encoding_of(file)
         with file.open() as raw, _text(raw, encoding) as text:
-            lines = _guarded(_lines(text), file)
+            lines = _guarded(_lines(text, file.source), file)
             head = list(islice(lines, LOOKED_AT))
             delimiter = self.delimiter
             if head and head[0].lower().startswith("sep=") and len(head[0].strip()) == 5:  # noqa: PLR2004
@@ -143,13 +143,11 @@ def _text(raw: BinaryIO, encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffered, encoding, errors, newline="")
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+def _lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
     while line := text.readline(_LONGEST_LINE):
         if len(line) == _LONGEST_LINE:
-            msg = (
-                f"a line is longer than {_LONGEST_LINE} characters: this is no table, or in another encoding"
-            )
-            raise csv.Error(msg)
+            msg = f"{name} has a line of more than {_LONGEST_LINE} characters: it is no table"
+            raise CorruptMediaError(msg)
         yield line
 
 
@@ -165,6 +163,8 @@ def _guarded(items: Iterator[T], file: SourceFile) -> Iterator[T]:
             f" pass quoting=False. For cells of more than {limit} characters raise csv.field_size_limit"
         )
         raise CorruptMediaError(msg) from error
+    except LoadError:  # some of ours are `ValueError`s too
+        raise
     except UnicodeError as error:
         msg = f"{file.source} is not in the encoding it seems or is said to be in: {error}; pass encoding="
         raise UnsupportedFormatError(msg) from error

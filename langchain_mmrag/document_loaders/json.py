@@ -197,7 +197,8 @@ def _records_of_lines(
         else:
             yield flattened(value) if isinstance(value, dict) else {"value": _cell(value)}
     if broken == number:
-        raise CorruptMediaError(first or f"{file.source} holds no records")
+        msg = f"{file.source}: {first or 'there are no records in it'}"
+        raise CorruptMediaError(msg)
     if broken:
         file.problem(f"{broken} records cannot be read, the first: {first}")
 

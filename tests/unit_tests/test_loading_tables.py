@@ -29,6 +29,9 @@ from langchain_mmrag.document_loaders.json import JSONLoader
 from langchain_mmrag.document_loaders.parquet import ParquetLoader
 from langchain_mmrag.document_loaders.sql import SQLLoader
 from langchain_mmrag.media import MediaPolicy
+from tests.unit_tests.media_server import FLAG_PNG, OPEN, reply, serving
+
+serve = pytest.fixture(serving)
 
 COMMON = {"source", "file_sha256", "loader", "part", "parts", "modality"}
 PNG = BytesIO()
@@ -361,11 +364,11 @@ BROKEN = [
     ("header.csv", CSVLoader, b"name,price\n", "nothing that can be indexed"),
     ("picture.csv", CSVLoader, PNG.getvalue(), "is not text"),
     ("quote.csv", CSVLoader, b'a,b\n"never closed,1\n' + b"x,y\n" * 50_000, r"pass quoting=False"),
-    ("line.csv", CSVLoader, b"x" * (2**24 + 1), "line is longer"),
+    ("line.csv", CSVLoader, b"x" * (2**24 + 1), "a line of more than"),
     ("deep.json", JSONLoader, b"[" * 200_000, "nested too deep"),
     ("cut.json", JSONLoader, b'{"a": [1, 2', "no valid JSON"),
     ("none.json", JSONLoader, b"[]", "nothing that can be indexed"),
-    ("all.jsonl", JSONLoader, b"{a}\n{b}\n", "record 1 is no valid JSON"),
+    ("all.jsonl", JSONLoader, b"{a}\n{b}\n", r"all\.jsonl: record 1 is no valid JSON"),
     ("digits.json", JSONLoader, b"[" + b"9" * 10_000 + b"]", "no valid JSON"),
     ("old.xlsx", ExcelLoader, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "OLE"),
     (
@@ -566,6 +569,22 @@ def test_only_pictures_that_may_be_opened_are_taken(values, options, policy, fou
     limits = {**policy, "roots": (folder,)} if policy.get("roots") else policy
     documents = CSVLoader(folder / "t.csv", media_policy=MediaPolicy(**limits), **options).load()
     assert sum(document.metadata.get("modality") == "image" for document in documents) == found
+
+
+def test_addresses_in_a_named_column_are_fetched_once_each_and_dead_ones_given_up(tmp_path, serve):
+    server = serve(lambda request: reply() if b"/good" in request else reply(b"", "404 Not Found"))
+    base = server.url.rpartition("/")[0]
+    names = ["good1.png", *(f"dead{n}.png" for n in range(8)), "good2.png"]
+    (tmp_path / "t.csv").write_text(
+        "n,photo\n" + "".join(f"{n},{base}/{name}\n" for n, name in enumerate(names))
+    )
+    options = {"media_policy": OPEN, "media_directory": tmp_path / "media", "image_columns": ["photo"]}
+    loader = CSVLoader(tmp_path / "t.csv", **options)
+    (picture,) = [one for one in loader.load() if one.metadata["modality"] == "image"]
+    assert Path(picture.metadata["path"]).read_bytes() == FLAG_PNG
+    assert (picture.metadata["row"], picture.metadata["photo"]) == (2, f"{base}/good1.png")
+    assert server.connections == 6
+    assert any("no more are tried" in str(problem) for problem in loader.problems)
 
 
 def test_bytes_that_are_a_picture_are_kept_as_one(tmp_path):
