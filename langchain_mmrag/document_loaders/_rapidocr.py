@@ -37,6 +37,7 @@ _MARGIN: Final = 0.2
 """Share of a place's height above and below the letters: the detector leaves them room."""
 _IN_DOUBT: Final = 0.85
 """A line read with less confidence is read upside down as well."""
+_DOUBT_OF_A_TURN: Final = 0.1
 _CLOSER: Final = 1.2
 """A second look is worth its time if it is this much closer."""
 _LARGEST_SIDE: Final = 2000
@@ -44,6 +45,8 @@ _MOST_PIXELS: Final = 4_000_000
 _UPRIGHT_RATIO: Final = 1.5
 """A box this much taller than wide holds a line turned by a quarter."""
 _LEAST_CONFIDENCE: Final = 0.6
+_LEAST_SIDE: Final = 8
+"""No letter is smaller, in pixels."""
 _FEW_SIGNS: Final = 3
 _LEAST_OF_A_SIGN: Final = 0.9
 """A texture is easily taken for a letter or two: those are believed only if the reader is sure."""
@@ -117,12 +120,14 @@ class RapidOCRReader:
             MissingDependencyError: If the `ocr` extra is not installed.
             CorruptMediaError: If the models cannot make anything of the picture.
         """
+        if min(image.size) < _LEAST_SIDE:
+            return []
         image = image.convert("RGB")
         with self._lock:
             if self._engine is None:
                 self._engine = _engine(self.threads)
             try:
-                found = [self._line(image, quad) for quad in self._places(image)]
+                found = self._agreed(image, [self._line(image, quad) for quad in self._places(image)])
             except Exception as error:  # the package raises plain exceptions, with a stack in their text
                 reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
                 msg = f"the writing in a picture of {image.width}x{image.height} cannot be read: {reason}"
@@ -136,15 +141,18 @@ class RapidOCRReader:
 
     def _places(self, image: Image.Image) -> list[Quad]:
         """Where there is writing: by a glance, and by a closer look if it is small."""
-        scale = _glance_scale(image)
-        quads = self._detected(image, scale)
+        written = _written_area(image)
+        left, top, _, _ = written or (0, 0, 0, 0)
+        area = image.crop(written) if written else image
+        scale = _glance_scale(area.size, _PAGE_SIDE if written else _GLANCE_SIDE)
+        quads = self._detected(area, scale)
         if not quads:
             return []
         line = median(_sides(quad)[1] for quad in quads) * scale
-        closer = min(scale * _LINE_HEIGHT / max(1.0, line), 1.0, _LARGEST_SIDE / max(image.size))
-        if closer <= _CLOSER * scale:
-            return quads
-        return self._detected(image, closer) or quads
+        closer = min(scale * _LINE_HEIGHT / max(1.0, line), 1.0, _LARGEST_SIDE / max(area.size))
+        if closer > _CLOSER * scale:
+            quads = self._detected(area, closer) or quads
+        return [[(x + left, y + top) for x, y in quad] for quad in quads]
 
     def _detected(self, image: Image.Image, scale: float) -> list[Quad]:
         size = [max(1, round(side * scale)) for side in image.size]
@@ -170,6 +178,21 @@ class RapidOCRReader:
                 return _Line(quad, other, surer, turned + 180)
         return _Line(quad, text, confidence, turned)
 
+    def _agreed(self, image: Image.Image, lines: list[_Line]) -> list[_Line]:
+        """Lines that stand on their heads among others that do not are read the other way up again."""
+        usual = _usual_turn(lines)
+        agreed = []
+        for line in lines:
+            if (line.turned - usual) % 360 == 180:  # noqa: PLR2004
+                cut, turned = _cut_out(image, line.quad)
+                text, confidence = self._words(
+                    cut if turned == usual else cut.transpose(Image.Transpose.ROTATE_180)
+                )
+                if confidence > line.confidence - _DOUBT_OF_A_TURN:
+                    line = _Line(line.quad, text, confidence, usual)  # noqa: PLW2901
+            agreed.append(line)
+        return agreed
+
     def _words(self, line: Image.Image) -> tuple[str, float]:
         found = self._engine(_bgr(line), use_det=False, use_cls=False, use_rec=True)
         if not found.txts:
@@ -177,31 +200,36 @@ class RapidOCRReader:
         return " ".join(found.txts[0].split()), float(found.scores[0])
 
 
-def _glance_scale(image: Image.Image) -> float:
+def _glance_scale(size: tuple[int, int], side: int) -> float:
     """How much of its size a picture needs for writing in it to be seen."""
-    side = _PAGE_SIDE if _looks_like_a_page(image) else _GLANCE_SIDE
-    longer, shorter = max(image.size), min(image.size)
+    longer, shorter = max(size), min(size)
     scale = max(side / longer, _SHORT_SIDE / shorter)
     scale = min(scale, 1.0 if longer >= _GLANCE_SIDE else _LARGEST_SCALE)
     return float(min(scale, (_MOST_PIXELS / (longer * shorter)) ** 0.5))
 
 
-def _looks_like_a_page(image: Image.Image) -> bool:
-    """Whether most of a picture is even, and something in it has many edges: a page, a slide, a screen.
+def _written_area(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Where on a page, slide or screen there may be writing, in pixels; `None` for other pictures.
 
-    Of photographs few are that even; it takes some hundredths of a second to know.
+    Most of a page is even, and something on it has many edges. Of photographs few are like that; it takes
+    some hundredths of a second to know. A few lines on much paper are found far better without the paper.
     """
     scale = min(1.0, _PAGE_SIDE / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     gray = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2).convert("L"), np.int16)
     height, width = (side // _TILE for side in gray.shape)
     if not height or not width:
-        return False
+        return None
     steps = np.abs(np.diff(gray, axis=1, append=gray[:, -1:]))[: height * _TILE, : width * _TILE]
     tiles = steps.reshape(height, _TILE, width, _TILE)
     written = (tiles > _EDGE_STEP).sum(axis=(1, 3)) >= _EDGES
     even = (tiles <= _FLAT_STEP).mean(axis=(1, 3)) > _FLAT_TILE
-    return bool(written.sum() >= _WRITTEN_TILES and even.mean() >= _FLAT_PAGE)
+    if written.sum() < _WRITTEN_TILES or even.mean() < _FLAT_PAGE:
+        return None
+    down, across = (np.flatnonzero(written.any(axis=axis)) for axis in (1, 0))
+    edges = across[0] - 1, down[0] - 1, across[-1] + 2, down[-1] + 2  # a tile to spare on every side
+    left, top, right, bottom = (round(int(edge) * _TILE / scale) for edge in edges)
+    return max(0, left), max(0, top), min(image.width, right), min(image.height, bottom)
 
 
 def _engine(threads: int) -> Any:
@@ -218,6 +246,7 @@ def _engine(threads: int) -> Any:
         "Det.limit_type": "max",  # it is handed pictures of the size it should look at
         "Det.limit_side_len": 2 * _LARGEST_SIDE,
         "Global.max_side_len": 2 * _LARGEST_SIDE,
+        "Global.min_side_len": _LEAST_SIDE,  # what is narrower would be blown up, long sides and all
     }
     for part, pattern in _MODELS.items():
         path = next(iter(sorted(folder.glob(pattern))), None)
@@ -267,13 +296,17 @@ def _lines(found: Sequence[_Line], size: tuple[int, int]) -> Iterator[OcrLine]:
         )
 
 
+def _usual_turn(lines: Sequence[_Line]) -> int:
+    turns = Counter({0: 0})
+    for line in lines:
+        turns[line.turned] += len(line.text)
+    return turns.most_common(1)[0][0]
+
+
 def _levelled(found: Sequence[_Line]) -> list[Piece]:
     """Where the lines would stand if the page lay straight and the right way up."""
-    turns = Counter[int]()
-    for line in found:
-        turns[line.turned] += len(line.text)
-    turned = turns.most_common(1)[0][0]
-    angle = radians(turned) + median(_slope(line.quad) for line in found if line.turned == turned)
+    turned = _usual_turn(found)
+    angle = radians(turned) + median([_slope(line.quad) for line in found if line.turned == turned] or [0.0])
     pieces = []
     for number, line in enumerate(found):
         xs = [x * cos(angle) + y * sin(angle) for x, y in line.quad]

@@ -49,7 +49,7 @@ class Piece:
 
 def reading_order(pieces: Sequence[Piece]) -> list[list[int]]:
     """Rows in reading order, each the numbers of its pieces from left to right."""
-    return [[piece.number for piece in row] for row in _read(list(pieces))]
+    return [[piece.number for piece in row] for row in _read(list(pieces))] if pieces else []
 
 
 def _read(pieces: list[Piece]) -> Iterator[list[Piece]]:

@@ -236,9 +236,6 @@ class FileLoader(BaseLoader):
             waiting.metadata[PARTS] = number + 1
         yield waiting
 
-    def _opened(self) -> SourceFile:
-        return SourceFile(self.source, self.media_policy, self.media_directory)
-
     def _document(self, part: Part, number: int, file: SourceFile) -> Document:
         def id_of(key: str) -> str:
             return file_document_id(file.source, file.sha256, key)

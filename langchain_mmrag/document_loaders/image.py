@@ -161,10 +161,11 @@ class ImageLoader(FileLoader):
             self._beside = read_sidecars(Path(self.source), self.media_policy) if is_file else ({}, "")
         return self._beside
 
-    def _opened(self) -> SourceFile:
+    def open_source(self) -> SourceFile:
+        """The file, or what is at the address."""
         if is_url(self.source) or self.source.startswith(("data:", "file:")):
             return _Fetched(self.source, self.media_policy, self.media_directory)
-        return super()._opened()
+        return super().open_source()
 
 
 class _Fetched(SourceFile):
