@@ -175,10 +175,14 @@ def _block(lines: list[Line], number: int) -> str:
     """A line with those that go on below it."""
     texts = [lines[number].text]
     last = lines[number].box
+    widest = last[2]
     for line in lines[number + 1 :]:
         height = last[3] - last[1]
         goes_on = -0.5 * height < line.box[1] - last[3] < 0.7 * height and line.box[0] < last[2]
-        if not goes_on or is_caption(line.text) or sum(map(len, texts)) > _LONGEST_CAPTION:
+        # A sentence that ends before the edge ends its paragraph.
+        widest = max(widest, line.box[2])
+        ends = texts[-1].endswith((".", "!", "?")) and last[2] < widest - 0.08 * (widest - last[0])
+        if ends or not goes_on or is_caption(line.text) or sum(map(len, texts)) > _LONGEST_CAPTION:
             break
         texts.append(line.text)
         last = line.box

@@ -329,6 +329,11 @@ def test_figures_look_as_they_do_on_the_page(make, how):
     ("lines", "caption", "text"),
     [
         (("Figure 3: The cape at", "noon."), "Figure 3: The cape at noon.", "Figure 3: The cape at noon."),
+        (
+            ("Figure 3: The cape.", "It is where all of the ships go by."),
+            "Figure 3: The cape.",
+            "Figure 3: The cape.",
+        ),
         (("Fig. 2 - Gulls",), "Fig. 2 - Gulls", "Fig. 2 - Gulls"),
         (("Abb. 4: Der Leuchtturm",), "Abb. 4: Der Leuchtturm", "Abb. 4: Der Leuchtturm"),
         (("Seen from the tower.",), None, "Seen from the tower."),
