@@ -35,6 +35,7 @@ from langchain_mmrag.captioning import (
 from langchain_mmrag.captioning.base import tidy
 from langchain_mmrag.captioning.chat_model import CAPTION_PROMPT, caption_in
 from langchain_mmrag.document_loaders import ImageLoader
+from langchain_mmrag.document_loaders.kinds import LoaderOptions
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.errors import MMRAGError, ModelUnavailableError
 from langchain_mmrag.indexing import index_paths
@@ -393,7 +394,8 @@ def test_an_index_goes_on_with_the_pictures_that_a_limit_left_out(open_store, ca
         painter = Painter()
         painter.caption = lambda images: [f"a {colour_of(image)} card" for image in images]
         captioning = CaptionTransformer(painter, cache=cache, media_policy=store.media_policy, **options)
-        report = index_paths(store, [Path(path) for path in cards.values()], transformers=[captioning])
+        paths = [Path(path) for path in cards.values()]
+        report = index_paths(store, paths, options=LoaderOptions(ocr="off"), transformers=[captioning])
         said = {metadata.get("caption") for metadata in store.get(include=["metadatas"])["metadatas"]}
         return said, report.skipped
 
