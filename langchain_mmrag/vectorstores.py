@@ -6,6 +6,7 @@ import logging
 import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Self, TypeVar
@@ -23,9 +24,9 @@ from langchain_mmrag._store.chroma import (
     same_length,
 )
 from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
-from langchain_mmrag._store.ledger_rows import text_of_row
 from langchain_mmrag._store.pictures import save
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
+from langchain_mmrag._store.second_vectors import SecondVectors, Vector
 from langchain_mmrag._store.typed import typed
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.types import WINDOW, ImageInput
@@ -81,6 +82,11 @@ class MultimodalChroma(SearchingChroma):
             `page_content` in its place. Pictures without one have none. The vectors are in a collection of
             their own, named like this one with `.text` at its end, and are deleted with it. For a collection
             that was filled without, `rebuild_index` makes them.
+        audio_embedding: An embedding of sounds and text in one space, such as `ClapEmbeddings`, which gives
+            recordings and films with sound a vector of what is heard between their `start_s` and `end_s`, of
+            the first 30 seconds. Searches by vectors ask it for what a query says. Its vectors are in a
+            collection of their own, with `.audio` at the end of its name; what has no sound there has none.
+            For a collection that was filled without, `rebuild_index` makes them.
         rank: How searches put pictures and passages in one order, unless they say otherwise.
         search: Whether they go by vectors, by words, by both, or by texts; see `search_ranked`.
         **chroma: Every other keyword of `langchain_chroma.Chroma`: `host`, `port`, `client`,
@@ -206,7 +212,7 @@ class MultimodalChroma(SearchingChroma):
         windows = self._ledger.children(ids)
         gone = list(dict.fromkeys([*ids, *(id_ for part in windows.values() for id_ in part)]))
         for batch in self._batches(gone):
-            with self._ledger.writing(batch), self._companion.replacing(batch, {}):
+            with self._writing(batch, [{}, {}]):
                 self._collection.delete(ids=batch)
 
     def _matching(self, ids: list[str] | None, conditions: Mapping[str, Any]) -> list[str]:
@@ -253,7 +259,8 @@ class MultimodalChroma(SearchingChroma):
     def delete_collection(self) -> None:
         """Delete the collection; `reset_collection` makes it anew."""
         self._ledger.forget()
-        self._companion.forget()
+        for companion in self._companions:
+            companion.forget()
         super().delete_collection()
         self._record.forget()
 
@@ -276,10 +283,12 @@ class MultimodalChroma(SearchingChroma):
         notices by the number of rows when another program adds or deletes. Call this after another program
         has replaced rows.
 
-        With a `text_embedding`, texts that have no vector of it yet, or have changed, get one.
+        With a `text_embedding`, texts that have no vector of it yet, or have changed, get one; with an
+        `audio_embedding`, so do recordings and films.
         """
         self._ledger.rebuild()
-        self._companion.rebuild()
+        for companion in self._companions:
+            companion.rebuild()
 
     def fork(self, new_name: str) -> Self:
         """A copy of the collection under a new name; only Chroma Cloud can do it.
@@ -309,6 +318,7 @@ class MultimodalChroma(SearchingChroma):
             rank=self.rank,
             search=self.search_mode,
             text_embedding=text_embedding,
+            audio_embedding=self._audio_embedding,
         )
 
     @classmethod
@@ -366,7 +376,10 @@ class MultimodalChroma(SearchingChroma):
         return written
 
     def _write(self, rows: list[Row]) -> None:
-        vectors = self._companion.embed({str(row.id): text_of_row(row.text, row.metadata) for row in rows})
+        vectors = [
+            each.embed({str(row.id): each.content(row.text, row.metadata) for row in rows})
+            for each in self._companions
+        ]
         self._record.write(len(rows[0].vector))
         for picture in (picture for row in rows for picture in row.pictures):
             if not picture.has_address:
@@ -376,10 +389,23 @@ class MultimodalChroma(SearchingChroma):
             ids = [str(row.id) for row in batch]
             gone = [id_ for parent in ids for id_ in stale.get(parent, ())]
             touched = [*ids, *gone]
-            with self._ledger.writing(touched), self._companion.replacing(touched, vectors):
+            with self._writing(touched, vectors):
                 self._upsert(batch)
                 for part in self._batches(gone):
                     self._collection.delete(ids=part)
+
+    @property
+    def _companions(self) -> tuple[SecondVectors, ...]:
+        return self._companion, self._sounds
+
+    @contextmanager
+    def _writing(self, ids: list[str], vectors: Sequence[Mapping[str, tuple[str, Vector]]]) -> Iterator[None]:
+        """Around every change to the collection: all that is kept beside it follows."""
+        with ExitStack() as beside:
+            beside.enter_context(self._ledger.writing(ids))
+            for companion, made in zip(self._companions, vectors, strict=True):
+                beside.enter_context(companion.replacing(ids, made))
+            yield
 
     def _stale_windows(self, ids: list[str]) -> dict[str, list[str]]:
         """The windows, by parent, that replaced rows have and those written in their place have not."""

@@ -118,11 +118,12 @@ def collection_names(folder: Path) -> list[str]:
         return []
     import chromadb
 
-    from langchain_mmrag._store.companion import SUFFIX
+    from langchain_mmrag._store.second_vectors import SUFFIXES
 
     listed = chromadb.PersistentClient(path=str(folder.absolute())).list_collections()
     names = {each.name for each in listed}
-    return sorted(name for name in names if name.removesuffix(SUFFIX) not in names - {name})
+    beside = {f"{name}{suffix}" for name in names for suffix in SUFFIXES}
+    return sorted(names - beside)
 
 
 def recorded_model(metadata: dict[str, Any]) -> ModelName | None:

@@ -1,4 +1,4 @@
-"""What is known of rows beside the vectors all of them have: words, and second vectors of their texts."""
+"""What is known of rows beside the vectors all have: words, and second vectors of texts and sounds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from langchain_mmrag._store.companion import Companion, TextVectors, Vector
 from langchain_mmrag._store.ledger_rows import Entry
+from langchain_mmrag._store.second_vectors import SecondVectors, StoredVectors, Vector
 from langchain_mmrag.fusion import Chance, fused, joined
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.queries import Query
@@ -22,28 +22,30 @@ _PRIOR_ITEMS = 2.0  # that all texts count for beside the few of one side
 
 @dataclass(frozen=True)
 class Second:
-    """The words of a query as the text embedding reads them.
+    """The words of a query as the embedding of second vectors reads them.
 
     Attributes:
-        companion: Has the vectors of texts.
-        texts: As they were when the search began.
+        companion: Has the vectors.
+        stored: As they were when the search began.
         samples: What is scored by chance: unit vectors of each side [n, d].
         vector: The query's [d].
+        count: Number of documents searched.
     """
 
-    companion: Companion
-    texts: TextVectors
+    companion: SecondVectors
+    stored: StoredVectors
     samples: Mapping[Side, Vector]
     vector: FloatArray
+    count: int
 
     @classmethod
     def of(
-        cls, companion: Companion, query: Query, count: int, sides: Sequence[Side] = SIDES
+        cls, companion: SecondVectors, query: Query, count: int, sides: Sequence[Side] = SIDES
     ) -> Second | None:
-        """`None` without such an embedding, for a query without words, and where `sides` have no texts.
+        """`None` without such an embedding, for a query without words, and if `sides` have no vectors of it.
 
         Args:
-            companion: Knows the vectors of texts, and is brought up to date here, once for a search.
+            companion: Knows the vectors, and is brought up to date here, once for a search.
             query: What is asked.
             count: Number of documents searched.
             sides: That are searched.
@@ -51,24 +53,24 @@ class Second:
         terms = [term for term in query.terms() if term.side == "text"]
         if not companion.is_used or not any(term.weight > 0 for term in terms):
             return None
-        texts = companion.catch_up(count)
-        samples = {side: companion.sample(side, texts) for side in SIDES}
+        stored = companion.catch_up(count)
+        samples = {side: companion.sample(side, stored) for side in SIDES}
         if not any(len(samples[side]) for side in sides):
             return None
-        parts = [term.weight * companion.query(cast("str", term.content), texts) for term in terms]
-        return cls(companion, texts, samples, unit(np.sum(parts, axis=0)))
+        parts = [term.weight * companion.query(cast("str", term.content), stored) for term in terms]
+        return cls(companion, stored, samples, unit(np.sum(parts, axis=0)), count)
 
     def asked(self, text: str) -> Second:
         """The same for another text."""
-        return replace(self, vector=unit(self.companion.query(text, self.texts)))
+        return replace(self, vector=unit(self.companion.query(text, self.stored)))
 
     def near(self, n: int) -> list[str]:
-        """Ids of the `n` nearest texts."""
-        return [id_ for id_, _ in self.texts.near(self.vector.astype(np.float32), n)]
+        """Ids of the `n` nearest rows."""
+        return [id_ for id_, _ in self.stored.near(self.vector.astype(np.float32), n)]
 
     def cosines(self, ids: Sequence[str]) -> FloatArray:
-        """Of the texts of rows with the query; NaN without a vector [n]."""
-        vectors = self.texts.of(ids)
+        """Of the second vectors of rows with the query; NaN without one [n]."""
+        vectors = self.stored.of(ids)
         return np.array([float(vectors[id_] @ self.vector) if id_ in vectors else np.nan for id_ in ids])
 
     def standing(self, side: Side, cosines: FloatArray) -> FloatArray:
@@ -85,18 +87,17 @@ class Second:
         result: FloatArray = (cosines - mean) / max(float(np.sqrt(variance)), _TINY)
         return result
 
-    def relevances(self, side: Side, cosines: FloatArray, count: int) -> FloatArray:
+    def relevances(self, side: Side, cosines: FloatArray) -> FloatArray:
         """How sure one can be of each row, from 0 to 1 [n]; see `ranking.relevance`.
 
         Args:
             side: Of the rows.
             cosines: Theirs with the query [n].
-            count: Number of documents searched.
         """
         likeness = self.companion.background(side, self.samples).likeness
         if likeness is None:  # too few to know what chance is
             return np.clip(cosines, 0.0, 1.0)
-        return relevance((cosines - likeness[0]) / max(likeness[1], _TINY), count)
+        return relevance((cosines - likeness[0]) / max(likeness[1], _TINY), self.count)
 
 
 @dataclass(frozen=True)
@@ -106,23 +107,26 @@ class Beside:
     Attributes:
         matches: What the words of rows say, by id.
         chance: What words score by chance.
-        second: The query for second vectors.
+        second: The query for second vectors of texts.
+        sound: The query for those of sounds.
     """
 
     matches: Mapping[str, KeywordMatch] = field(default_factory=dict)
     chance: Chance | None = None
     second: Second | None = None
+    sound: Second | None = None
 
     def without(self, ids: Collection[str]) -> Beside:
         """The same, but what the words of these rows say does not count."""
         return replace(self, matches={id_: m for id_, m in self.matches.items() if id_ not in ids})
 
     def __bool__(self) -> bool:
-        return bool(self.matches) or self.second is not None
+        return bool(self.matches) or self.second is not None or self.sound is not None
 
     def ids(self, n: int) -> list[str]:
         """Rows that may answer the query for what is known here, `n` or fewer of each kind."""
-        return [*list(self.matches)[:n], *(self.second.near(n) if self.second else ())]
+        near = (id_ for each in (self.second, self.sound) if each is not None for id_ in each.near(n))
+        return [*list(self.matches)[:n], *near]
 
     def applied(
         self,
@@ -141,10 +145,43 @@ class Beside:
             cosines = {side: self.second.cosines([id_ for id_, _ in rows[side]]) for side in scores}
             second = {side: self.second.standing(side, each) for side, each in cosines.items()}
             scores, relevance = joined(scores, relevance, second)
+        if self.sound is not None:
+            scores, relevance = _with_sound(self.sound, scores, relevance, rows)
         if self.chance is not None and self.matches:
             words = {side: [match_of(self.matches, *row) for row in rows[side]] for side in scores}
             scores, relevance = fused(scores, relevance, words, self.chance)
         return scores, relevance
+
+
+def _with_sound(
+    sound: Second,
+    scores: Mapping[Side, FloatArray],
+    sure: Mapping[Side, FloatArray],
+    rows: Mapping[Side, Sequence[tuple[str, Entry]]],
+) -> tuple[Mapping[Side, FloatArray], Mapping[Side, FloatArray]]:
+    """Scores and relevances with what rows sound like.
+
+    The vector of a row without a text says nothing. Such a recording scores what its sound does, and if that
+    is not known what chance does.
+    """
+    stands = {side: sound.standing(side, sound.cosines([id_ for id_, _ in rows[side]])) for side in scores}
+    told = {
+        side: np.array([side == "image" or entry.has_text for _, entry in rows[side]], dtype=bool)
+        for side in scores
+    }
+    both = joined(
+        *({side: each[told[side]] for side, each in given.items()} for given in (scores, sure, stands))
+    )
+    # Not by the likeness of sounds to each other: that to words is on a scale of its own.
+    found = {side: np.nan_to_num(each, nan=0.0) for side, each in stands.items()}
+    certain = {
+        side: np.where(np.isnan(each), 0.0, relevance(found[side], sound.count))
+        for side, each in stands.items()
+    }
+    for result, given in zip((found, certain), both, strict=True):
+        for side, each in given.items():
+            result[side][told[side]] = each
+    return found, certain
 
 
 def match_of(matches: Mapping[str, KeywordMatch], id_: str, entry: Entry) -> KeywordMatch | None:

@@ -72,7 +72,7 @@ class ByText:
         ids = list(dict.fromkeys([*matches, *self._near(second, want, depth)]))
         known = self._ledger.entries(ids)
         rows = [(id_, known[id_]) for id_ in ids if id_ in known]
-        scores, sure = _scored(second, rows, count)
+        scores, sure = _scored(second, rows)
         unwanted = self._unwanted(asked, second, rows, count)
         wordless = {id_: match for id_, match in matches.items() if id_ not in unwanted}
         words = {"text": [match_of(wordless, *row) for row in rows]}
@@ -119,7 +119,7 @@ class ByText:
         """Rows that stand out for what the query does not want, by vector or by words."""
         if asked.not_text is None:
             return set()
-        standing, _ = _scored(second.asked(asked.not_text), rows, count)
+        standing, _ = _scored(second.asked(asked.not_text), rows)
         near = {id_ for (id_, _), each in zip(rows, standing.tolist(), strict=True) if each > STANDS_OUT}
         return near | self.with_unwanted_words(asked, count)
 
@@ -161,7 +161,7 @@ class ByText:
         return [id_ for id_ in ids if id_ in allowed]
 
 
-def _scored(second: Second, rows: Sequence[tuple[str, Entry]], count: int) -> tuple[FloatArray, FloatArray]:
+def _scored(second: Second, rows: Sequence[tuple[str, Entry]]) -> tuple[FloatArray, FloatArray]:
     """Z and relevance of rows by their texts [n]; what has no vector is as chance has it."""
     cosines = second.cosines([id_ for id_, _ in rows])
     sides = np.array([SIDES.index(entry.side) for _, entry in rows], dtype=np.int64)
@@ -170,7 +170,7 @@ def _scored(second: Second, rows: Sequence[tuple[str, Entry]], count: int) -> tu
         here = (sides == place) & ~np.isnan(cosines)
         if here.any():
             scores[here] = second.standing(side, cosines[here])
-            sure[here] = second.relevances(side, cosines[here], count)
+            sure[here] = second.relevances(side, cosines[here])
     return scores, sure
 
 

@@ -62,6 +62,15 @@ class Embedder:
             return self._embedding.embed_texts_array(texts)
         return self._rows(self._embedding.embed_documents(texts), len(texts))
 
+    def sounds(self, sounds: Sequence[Vectors]) -> Vectors:
+        """The vectors [n, d] of sounds, each of samples [m] at `sampling_rate`."""
+        return self._rows(self._embedding.embed_audio(sounds), len(sounds))
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second of the sounds that it hears."""
+        return int(self._embedding.sampling_rate)
+
     @property
     def can_split(self) -> bool:
         """Whether it says how many tokens it reads, so that no text need be cut."""

@@ -272,11 +272,12 @@ def keep_vectors(run: sqlite3.Connection, collection: Collection, ids: Sequence[
 
 
 class Entry(NamedTuple):
-    """What is known of a row: its side, the row it is a window of, and its unit vector [d]."""
+    """What is known of a row: side, the row it is a window of, unit vector [d], and whether it has a text."""
 
     side: Side
     parent: str | None
     vector: NDArray[np.float32]
+    has_text: bool
 
 
 def entries_of(file: LedgerFile, collection: Collection, ids: Sequence[str]) -> dict[str, Entry]:
@@ -284,22 +285,26 @@ def entries_of(file: LedgerFile, collection: Collection, ids: Sequence[str]) -> 
     found = _entries(file.connection, ids)
     if any(vector is None for *_, vector in found):
         with file.transaction() as run:
-            numbers = {id_: number for number, id_, _, _, vector in _entries(run, ids) if vector is None}
+            numbers = {id_: number for number, id_, *_, vector in _entries(run, ids) if vector is None}
             _fetch_vectors(run, collection, numbers)
             found = _entries(run, ids)
     return {
-        id_: Entry(SIDES[side], parent, np.frombuffer(vector, dtype=_STORED).astype(np.float32))
-        for _, id_, side, parent, vector in found
+        id_: Entry(SIDES[side], parent, _vector(vector), bool(has_text))
+        for _, id_, side, parent, has_text, vector in found
         if vector is not None
     }
 
 
+def _vector(stored: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(stored, dtype=_STORED).astype(np.float32)
+
+
 def _entries(
     run: sqlite3.Connection, ids: Sequence[str]
-) -> list[tuple[int, str, int, str | None, bytes | None]]:
+) -> list[tuple[int, str, int, str | None, int, bytes | None]]:
     found = []
     for page in pages(ids, PAGE):
-        query = f"SELECT rows.number, id, side, parent, vector FROM rows LEFT JOIN vectors USING (number) WHERE id IN ({_places(page)})"  # noqa: S608,E501
+        query = f"SELECT rows.number, id, side, parent, has_text, vector FROM rows LEFT JOIN vectors USING (number) WHERE id IN ({_places(page)})"  # noqa: S608,E501
         found += run.execute(query, page).fetchall()
     return found
 

@@ -22,6 +22,7 @@ from langchain_mmrag._store.gather import Answer, Found, gathered, nearest_parts
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
+from langchain_mmrag._store.sound_companion import SoundCompanion
 from langchain_mmrag._store.wanted import Filter, How, Wanted, wanted
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.media import MediaPolicy
@@ -56,6 +57,7 @@ class Search:
         policy: Gives what pictures may be opened.
         ledger: Knows the side, the vector and the words of each row.
         companion: Knows the second vectors of texts.
+        sounds: Knows those of sounds.
         prior: See `Backgrounds`.
     """
 
@@ -68,6 +70,7 @@ class Search:
         *,
         ledger: Ledger,
         companion: Companion,
+        sounds: SoundCompanion,
         prior: Prior,
     ) -> None:
         self._collection = collection
@@ -76,6 +79,7 @@ class Search:
         self._policy = policy
         self._ledger = ledger
         self._companion = companion
+        self._sounds = sounds
         self._by_text = ByText(collection, ledger, companion)
         self._backgrounds = Backgrounds(ledger, prior)
         self._counted: tuple[object, float] = (None, 0.0)
@@ -279,8 +283,11 @@ class Search:
             side = searched[0] if len(searched) == 1 else None
             matches, chance = self._by_text.matches(asked, want, side, count, depth)
         has_second = how.rank != "raw"  # raw is the cosine of what all rows have
-        second = Second.of(self._companion, asked, count, searched) if has_second else None
-        return Beside(matches, chance, second)
+        second, sound = (
+            Second.of(companion, asked, count, searched) if has_second else None
+            for companion in (self._companion, self._sounds)
+        )
+        return Beside(matches, chance, second, sound)
 
     def _unwanted(
         self,

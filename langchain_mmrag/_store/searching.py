@@ -22,6 +22,7 @@ from langchain_mmrag._store.gather import Answer
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.priors import Priors
 from langchain_mmrag._store.search import Search
+from langchain_mmrag._store.sound_companion import SoundCompanion
 from langchain_mmrag._store.wanted import Filter, How, wanted
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 from langchain_mmrag.queries import Query
@@ -48,6 +49,7 @@ class SearchingChroma(Chroma):
         media_policy: MediaPolicy | None = None,
         media_directory: str | Path | None = None,
         text_embedding: Embeddings | None = None,
+        audio_embedding: Any | None = None,
         rank: Rank = "calibrated",
         search: SearchMode = "vector",
         **chroma: Any,
@@ -58,6 +60,7 @@ class SearchingChroma(Chroma):
             raise ValueError(msg)
         for name, given in (("embedding_function", embedding_function), ("text_embedding", text_embedding)):
             _check_embedding(name, given)
+        _check_audio_embedding(audio_embedding)
         chroma["collection_configuration"] = _in_cosine_space(
             chroma.get("collection_configuration"), chroma.get("collection_metadata")
         )
@@ -78,7 +81,15 @@ class SearchingChroma(Chroma):
         )
         self._ledger = Ledger(lambda: self._collection, self._own_folder(_LEDGER_FOLDER))
         self._text_embedding = text_embedding
+        self._audio_embedding = audio_embedding
         self._companion = Companion(self._client, lambda: self._collection, self._ledger, text_embedding)
+        self._sounds = SoundCompanion(
+            self._client,
+            lambda: self._collection,
+            self._ledger,
+            audio_embedding,
+            policy=lambda: self.media_policy,
+        )
         self._search = Search(
             lambda: self._collection,
             self._embedder,
@@ -86,6 +97,7 @@ class SearchingChroma(Chroma):
             lambda: self.media_policy,
             ledger=self._ledger,
             companion=self._companion,
+            sounds=self._sounds,
             prior=Priors(embedding_function),
         )
 
@@ -154,8 +166,9 @@ class SearchingChroma(Chroma):
             search: In place of the store's own: `"vector"`; `"keyword"` for the words of passages, captions,
                 summaries, writing in pictures and file names; `"hybrid"` for both; or `"text"` for words and
                 the vectors of the `text_embedding`, as text retrieval goes: pictures are found by their
-                captions alone, and without a `text_embedding` it is `"keyword"`. Words are taken as they are
-                written, without accents; `light*` finds words that begin so, `"in quotes"` a phrase.
+                captions alone, and without a `text_embedding` it is `"keyword"`. With an `audio_embedding`,
+                `"vector"` and `"hybrid"` also go by how recordings and films sound. Words are taken as they
+                are written, without accents; `light*` finds words that begin so, `"in quotes"` a phrase.
             collapse: `"parent"` returns one document for the parts of one parent; `"near-duplicate"` also one
                 for pictures or passages that are nearly the same, with the ids of the others in its
                 metadata `collapsed_ids`; `"none"` only puts the windows of a long text together.
@@ -409,6 +422,16 @@ def _in_cosine_space(configuration: Any, metadata: Mapping[str, Any] | None) -> 
 def _check_embedding(name: str, given: Any) -> None:
     if given is not None and not callable(getattr(given, "embed_query", None)):
         msg = f"{name} is a {type(given).__name__}, not an embedding: give one such as OpenCLIPEmbeddings()"
+        raise TypeError(msg)
+
+
+def _check_audio_embedding(given: Any) -> None:
+    needed = ("embed_query", "embed_audio")
+    if given is not None and not all(callable(getattr(given, name, None)) for name in needed):
+        msg = (
+            f"audio_embedding is a {type(given).__name__}, which embeds no sound: give one with embed_query,"
+            " embed_audio and sampling_rate, such as ClapEmbeddings()"
+        )
         raise TypeError(msg)
 
 

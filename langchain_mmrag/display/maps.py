@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import numpy as np
 from langchain_core.documents import Document
 
+from langchain_mmrag._store.ledger_rows import side_of_row
 from langchain_mmrag.display.drawing import Drawing
+from langchain_mmrag.display.parts import picture_of
 from langchain_mmrag.display.planes import Method, Panel, Points
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
-from langchain_mmrag.prompts import kind_of
 from langchain_mmrag.queries import Query
 from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Background, FloatArray, Part, Rank, Ranker, Side, unit
-from langchain_mmrag.types import image_source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,9 +96,7 @@ def _points_of(store: Any, most: int, wanted: set[str]) -> Points:
         msg = "there is nothing to map: the collection is empty"
         raise ValueError(msg)
     metadatas = [metadata or {} for metadata in rows["metadatas"]]
-    is_image = np.array(
-        [kind_of(Document(page_content="", metadata=metadata)) == "image" for metadata in metadatas]
-    )
+    is_image = np.array([side_of_row(metadata) == "image" for metadata in metadatas])
     places = _chosen(is_image, most, np.array([id_ in wanted for id_ in ids]))
     chosen = [ids[place] for place in places]
     vectors = _vectors(store, chosen)
@@ -106,13 +104,13 @@ def _points_of(store: Any, most: int, wanted: set[str]) -> Points:
         chosen,
         is_image[places],
         unit(np.array([vectors[id_] for id_ in chosen])),
-        [image_source(metadatas[place]) if is_image[place] else None for place in places],
+        [_picture_of(metadatas[place]) if is_image[place] else None for place in places],
         {"text": int((~is_image).sum()), "image": int(is_image.sum())},
     )
 
 
-def _is_image(metadata: Mapping[str, Any]) -> bool:
-    return kind_of(Document(page_content="", metadata=metadata)) == "image"
+def _picture_of(metadata: Mapping[str, Any]) -> str | None:
+    return picture_of(Document(page_content="", metadata=dict(metadata)))
 
 
 def _chosen(is_image: Any, most: int, wanted: Any) -> list[int]:

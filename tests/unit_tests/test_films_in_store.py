@@ -12,6 +12,7 @@ from PIL import Image
 
 from langchain_mmrag import MultimodalRetriever, OpenCLIPEmbeddings
 from langchain_mmrag.demo.corpus import draw_thing
+from langchain_mmrag.display.maps import _points_of
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.prompts import documents_to_content_blocks
@@ -109,6 +110,15 @@ def test_films_count_among_pictures_in_all_statistics(town):
     side = set(town._ledger.statistics()["image"].ids)
     assert side == {*(f"film {n}" for n in THINGS[:5]), *(f"picture {n}" for n in THINGS[5:]), "whole"}
     assert town._ledger.modalities() == {"text": {"text", "video"}, "image": {"image", "video"}}
+
+
+def test_films_are_among_the_pictures_of_a_map(town, seen):
+    points = _points_of(town, 1000, set())
+    shown = dict(zip(points.ids, points.sources, strict=True))
+    of_pictures = {id_ for id_, is_image in zip(points.ids, points.is_image, strict=True) if is_image}
+    assert of_pictures == set(town._ledger.statistics()["image"].ids)
+    assert shown["film whale"] == str(seen / "whale.png")
+    assert shown["said"] is None
 
 
 @pytest.mark.parametrize("search", ["vector", "hybrid", "keyword", "text"])
