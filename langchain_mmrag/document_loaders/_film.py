@@ -29,8 +29,8 @@ _WIDEST: Final = 4.0  # of pixels that are not square
 
 _MIME_SUBTYPES: Final = {
     "mp4": "mp4", "matroska": "x-matroska", "avi": "x-msvideo", "mpegts": "mp2t", "mpeg": "mpeg",
-    "ogg": "ogg", "flv": "x-flv", "asf": "x-ms-asf", "wav": "wav", "mp3": "mpeg", "flac": "flac", "aac": "aac",
-    "aiff": "aiff",
+    "ogg": "ogg", "flv": "x-flv", "asf": "x-ms-asf", "wav": "wav", "mp3": "mpeg", "flac": "flac",
+    "aac": "aac", "aiff": "aiff",
 }  # fmt: skip
 _MIME_BY_SUFFIX: Final = {("x-matroska", ".webm"): "webm", ("mp4", ".mov"): "quicktime"}
 
