@@ -527,7 +527,7 @@ TENFOLD = "".join(f"<g id='a{n}'>{f'''<use href='#a{n - 1}'/>''' * 10}</g>" for 
         pytest.param("<g>", "", CorruptMediaError, "broken or cut-off SVG", id="cut off"),
     ],
 )
-def test_a_hostile_drawing_is_refused_and_takes_nothing_with_it(
+def test_a_hostile_drawing_is_refused_and_takes_nothing_with_it(  # noqa: PLR0917
     tmp_path, monkeypatch, inside, before, error, words
 ):
     monkeypatch.setattr(svg_module, "_TIMEOUT_S", 2.0)
