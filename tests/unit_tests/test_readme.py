@@ -119,7 +119,9 @@ def test_every_make_target_named_exists():
 def test_every_extra_named_exists():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = set(re.findall(r'pip install "\.\[(\w+)\]"', README))
-    assert named == {"agents", "eval", "mcp", "notebooks", "rerank", "training", "transformers", "video"}
+    assert named == {
+        *("agents", "documents", "eval", "mcp", "notebooks", "rerank", "training", "transformers", "whisper")
+    }
     assert named <= set(project["optional-dependencies"])
 
 
