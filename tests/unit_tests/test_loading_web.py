@@ -385,3 +385,20 @@ def test_a_page_and_markdown_fetch_pictures_only_when_asked(load, folder, caplog
         assert load(text, name, media_policy=policy)[1] == []
         (problem,) = load(text, name, media_policy=policy, fetch_images=True)[1]
         assert "refuses: 1 (http://example.org/a.png)" in problem
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.md"])
+def test_a_picture_that_is_fetched_is_kept(load, folder, serve_folder, name):
+    address = f"{serve_folder(folder).rstrip('/')}/red.png"
+    text = (
+        f"<p>words <img src='{address}' alt='from afar'>"
+        if name == "page.html"
+        else f"words ![from afar]({address})"
+    )
+    policy = MediaPolicy(allow_private_addresses=True)
+    documents, problems = load(text, name, fetch_images=True, media_policy=policy)
+    (picture,) = of(documents, "image")
+    assert picture.page_content == "from afar"
+    assert picture.metadata["path"].startswith(str(folder.parent / "kept"))
+    assert picture.metadata["sha256"] == image_facts(folder / "red.png").sha256
+    assert problems == []
