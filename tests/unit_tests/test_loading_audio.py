@@ -6,7 +6,16 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
+import torch
+from ctranslate2.converters import TransformersConverter
 from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
 
 from langchain_mmrag.document_loaders._sound import SoundReader, passages_of
 from langchain_mmrag.document_loaders.audio import AudioLoader
@@ -317,6 +326,53 @@ def test_recognisers_have_names():
     for name in ("", "whisper", "whisper:", "sphinx", "pocketsphinx:large"):
         with pytest.raises(MMRAGError, match="use pocketsphinx, or whisper:MODEL"):
             transcriber_named(name)
+
+
+@pytest.fixture(scope="module")
+def tiny_whisper(tmp_path_factory):
+    """A Whisper of one layer whose weights are chance, converted as real ones are: it writes gibberish."""
+    folder = tmp_path_factory.mktemp("whisper")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    marks = ["endoftext", "startoftranscript", "en", "translate", "transcribe", "startoflm", "startofprev"]
+    marks += ["nospeech", "notimestamps", *(f"{i * 0.02:.2f}" for i in range(1501))]
+    tokenizer.add_special_tokens([f"<|{mark}|>" for mark in marks])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    end, start = map(tokenizer.token_to_id, ("<|endoftext|>", "<|startoftranscript|>"))
+    ends = {"decoder_start_token_id": start, "eos_token_id": end, "bos_token_id": end, "pad_token_id": end}
+    sizes = {f"{side}_{size}": 1 if size == "layers" else 2 if size == "attention_heads" else 16
+             for side in ("encoder", "decoder") for size in ("layers", "attention_heads", "ffn_dim")}  # fmt: skip
+    torch.manual_seed(0)
+    config = WhisperConfig(vocab_size=tokenizer.get_vocab_size(), d_model=16, **sizes, **ends)
+    whisper = WhisperForConditionalGeneration(config)
+    whisper.generation_config = GenerationConfig(**ends)
+    whisper.generation_config.no_timestamps_token_id = tokenizer.token_to_id("<|notimestamps|>")
+    whisper.save_pretrained(folder)
+    names = dict.fromkeys(("eos_token", "bos_token", "unk_token"), "<|endoftext|>")
+    PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **names).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text('{"feature_size": 80}', encoding="utf-8")
+    TransformersConverter(str(folder), copy_files=["tokenizer.json"]).convert(str(folder / "converted"))
+    return folder / "converted"
+
+
+def test_whisper_hears_each_utterance_at_its_time(tiny_whisper):
+    whisper = FasterWhisperTranscriber(
+        str(tiny_whisper), language="en", device="cpu", compute_type="float32", beam_size=1
+    )
+    assert whisper.fingerprint == "whisper:converted:language=en:beam_size=1"
+    sound = [floats(np.concatenate([silence(1), spoken("hello there"), silence(4), spoken("good morning")]))]
+    starts = [one.start_s for one in utterances(sound, pause_s=2)]
+    found = list(whisper.transcribe(iter(sound)))
+    assert len(starts) == 2
+    assert {start for start in starts if any(start <= one.start_s <= start + 2 for one in found)} == set(
+        starts
+    )
+    for one in found:
+        assert one.text == one.text.strip() != ""
+        assert starts[0] <= one.start_s <= one.end_s <= len(sound[0]) / 16000
+        assert 0 < one.confidence <= 1
 
 
 def test_a_model_that_is_not_there_is_a_clear_error(tmp_path):
