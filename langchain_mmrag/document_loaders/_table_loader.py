@@ -12,6 +12,7 @@ from itertools import chain, islice
 from typing import Any, Final, TypedDict
 
 from langchain_mmrag.document_loaders._columns import columns_of, typed_metadata
+from langchain_mmrag.document_loaders._table_charts import ColumnCharts
 from langchain_mmrag.document_loaders._table_pictures import RowPictures
 from langchain_mmrag.document_loaders._table_summary import TableSummary
 from langchain_mmrag.document_loaders._tables import (
@@ -45,6 +46,7 @@ class TableOptions(TypedDict, total=False):
     summary: bool
     image_columns: Sequence[str] | None
     max_rows: int
+    charts: bool
     media_policy: MediaPolicy | None
     media_directory: str | os.PathLike[str] | None
 
@@ -77,6 +79,8 @@ class TableLoader(FileLoader):
         image_columns: Names of columns that hold paths or addresses of pictures. By default columns whose
             values are paths of pictures that open; addresses are fetched only if their column is named.
         max_rows: Rows read of a table.
+        charts: Whether the first columns of numbers are drawn too, as pictures (by matplotlib, which the
+            extra `eval` brings).
         media_policy: What may be opened.
         media_directory: Where pictures taken out of the file go; see `default_media_directory`.
 
@@ -93,6 +97,7 @@ class TableLoader(FileLoader):
         summary: bool = True,
         image_columns: Sequence[str] | None = None,
         max_rows: int = MAX_ROWS,
+        charts: bool = False,
         media_policy: MediaPolicy | None = None,
         media_directory: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -108,6 +113,7 @@ class TableLoader(FileLoader):
         self.summary = summary
         self.image_columns = image_columns
         self.max_rows = max_rows
+        self.charts = charts
 
     @cached_property
     def fingerprint(self) -> str:
@@ -118,6 +124,7 @@ class TableLoader(FileLoader):
             "summary": None if self.summary else False,
             "images": None if self.image_columns is None else sorted(self.image_columns),
             "max_rows": self.max_rows if self.max_rows != MAX_ROWS else None,
+            "charts": self.charts or None,
             **self.reading(),
         }
         options = [f"{name}={value}" for name, value in given.items() if value is not None]
@@ -176,9 +183,12 @@ class _Reading:
         self._pictures = RowPictures(file, self._header, fitted, loader.image_columns)
         self._summary = TableSummary(table, self._columns, describe_source(_name_of(file.source)))
         self._head = markdown_table(self._header, [])
+        self._charts = (
+            ColumnCharts(self._columns, table.name or _name_of(file.source)) if loader.charts else None
+        )
 
     def parts(self) -> Iterator[Part]:
-        """The rows, then the summary."""
+        """The rows, then the summary and the charts."""
         batches = self._by_group() if self._loader.group_by else self._by_number()
         for rows in batches:
             part = self._part(rows)
@@ -191,6 +201,9 @@ class _Reading:
             yield Part(
                 text=self._summary.text(), modality="table", metadata=metadata, key=f"{self._key}table"
             )
+        if self._charts is not None:
+            near = f"{self._key}table" if self._loader.summary else None
+            yield from self._charts.parts(self._file, self._key, near, self._named)
 
     def _lay_out(self, table: Table) -> None:
         """Leave out columns without a name in which nothing is written, as far as the sample goes."""
@@ -220,6 +233,8 @@ class _Reading:
             cells = self._fit(row[:MAX_WIDTH])
             metadata = typed_metadata(self._columns, cells)
             self._summary.see(cells, metadata)
+            if self._charts is not None:
+                self._charts.see(number, metadata)
             yield _Row(number, cells, metadata)
         if next(rows, None) is not None:
             self._file.problem(

@@ -597,6 +597,20 @@ def test_bytes_that_are_a_picture_are_kept_as_one(tmp_path):
     assert "raw" not in row.metadata
 
 
+def test_columns_of_numbers_are_drawn_if_asked(tmp_path):
+    lines = [f"2024-01-{n + 1:02},{n * n},$x$,{'' if n else 1}" for n in range(5)]
+    (tmp_path / "t.csv").write_text("\n".join(["day,$price,note,once", *lines]))
+    *others, chart = CSVLoader(tmp_path / "t.csv", charts=True, media_directory=tmp_path / "media").load()
+    assert chart.metadata["modality"] == "image"
+    assert chart.metadata["caption"] == chart.page_content == "Chart of $price by day, t.csv"
+    assert chart.metadata["near_id"] == others[-1].id
+    with Image.open(chart.metadata["path"]) as picture:
+        assert picture.size == (640, 480)
+        colors = picture.convert("RGB").getcolors(2**20)
+    assert len(colors) > 2  # bars and words, not an empty sheet
+    assert not any(document.metadata["modality"] == "image" for document in others)
+
+
 # databases
 
 
@@ -681,6 +695,7 @@ def test_options_that_change_what_comes_out_change_the_fingerprint(tmp_path):
         CSVLoader(tmp_path / "a", rows_per_document=2),
         CSVLoader(tmp_path / "a", group_by="x"),
         CSVLoader(tmp_path / "a", summary=False),
+        CSVLoader(tmp_path / "a", charts=True),
         CSVLoader(tmp_path / "a", image_columns=["x"]),
         CSVLoader(tmp_path / "a", delimiter=";"),
         CSVLoader(tmp_path / "a", header=False),
