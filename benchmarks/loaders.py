@@ -408,6 +408,31 @@ def office(folder: Path) -> None:
             report(f"words alone of the same {suffix}", rival, "documents")
 
 
+@benchmark
+def images(folder: Path) -> None:
+    """Pictures of a page, without and with a reader of the writing in them."""
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415
+
+    for number in range(4):
+        image = Image.new("RGB", (900, 1200), "white")
+        for line in range(12):
+            text = f"Line {line} of sheet {number}: the valve was checked"
+            ImageDraw.Draw(image).text((40, 40 + 30 * line), text, "black", ImageFont.load_default(18))
+        image.save(folder / f"{number}.png")
+    load = (
+        "import sys\nfrom pathlib import Path\nfrom langchain_mmrag.document_loaders import ImageLoader\n"
+        "from langchain_mmrag.document_loaders.ocr import ocr_reader\nfrom PIL import Image\n"
+        "reader = ocr_reader(sys.argv[2] or None)\n"
+        "reader and reader.read(Image.new('RGB', (64, 64)))\n"
+        "# start\n"
+        "paths = sorted(Path(sys.argv[1]).glob('*.png'))\n"
+        "count = sum('parent_id' not in found.metadata\n"
+        "            for path in paths for found in ImageLoader(path, ocr=reader).load())"
+    )
+    report("pages as pictures", measured(load, folder, ""), "pictures")
+    report("pages as pictures, read by RapidOCR", measured(load, folder, "rapidocr"), "pictures")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
