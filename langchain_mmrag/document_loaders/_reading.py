@@ -73,7 +73,7 @@ def read_file(
         yield Outcome("failed", error)
     except Exception as error:
         # parsers of whatever lies in a folder: what one of them did not expect must not cost the other files
-        logger.warning("unexpected error in %s", path, exc_info=True)
+        logger.debug("unexpected error in %s", path, exc_info=True)
         told = CorruptMediaError(f"{path} cannot be read: {type(error).__name__}: {error}")
         told.__cause__ = error
         yield Outcome("failed", told)
@@ -92,11 +92,12 @@ def loader_for(path: Path, options: LoaderOptions, root: Path | None = None) -> 
     return None if kind is None else kind.loader(path, options, root)
 
 
-def _own(path: Path, make: MakeLoader, options: LoaderOptions) -> BaseLoader:
+def _own(path: Path, given: MakeLoader, options: LoaderOptions) -> BaseLoader:
+    make: Any = given
     if isinstance(make, type) and issubclass(make, FileLoader):
         found: BaseLoader = make(path, **options.common)
         return found
-    loader = make(path)
+    loader: BaseLoader = make(path)
     return loader if isinstance(loader, FileLoader) else OwnLoader(path, loader, options)
 
 

@@ -17,6 +17,7 @@ from langchain_mmrag.document_loaders.ocr import OCR, ocr_reader
 from langchain_mmrag.document_loaders.text import TextLoader
 from langchain_mmrag.errors import UnsupportedFormatError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.media.formats import guess
 from langchain_mmrag.types import Modality
 
 if TYPE_CHECKING:
@@ -292,11 +293,16 @@ def kind_of(path: str | os.PathLike[str], media_policy: MediaPolicy = DEFAULT_PO
 
     Raises:
         LoadError: If the file cannot be opened.
+        UnsupportedFormatError: If its name says a kind that this package reads, and its bytes another one.
     """
     glimpse = Glimpse(path, media_policy)
-    if (said := glimpse.format) is not None:
-        return next((kind for kind in KINDS if kind.format == said), None)
-    return next((kind for kind in KINDS if glimpse.suffix in kind.suffixes), None)
+    named = next((kind for kind in KINDS if glimpse.suffix in kind.suffixes), None)
+    if (said := glimpse.format) is None:
+        return named
+    if named is not None and said == "other":
+        msg = f"{glimpse.path} is not what its name says: it seems to be {guess(glimpse.head)}"
+        raise UnsupportedFormatError(msg)
+    return next((kind for kind in KINDS if kind.format == said), None)
 
 
 def supported_suffixes() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -58,17 +58,37 @@ class Known:
         )
 
 
+class Applied:
+    """A transformer and what counts of it; its fingerprint is asked for here, where an error can be raised.
+
+    Attributes:
+        transformer: Itself.
+        fingerprint: What its work depends on; empty if it does not say.
+        modalities: Of documents it changes; `None` for any.
+    """
+
+    def __init__(self, transformer: BaseDocumentTransformer) -> None:
+        self.transformer = transformer
+        self.fingerprint = str(getattr(transformer, "fingerprint", ""))
+        self.modalities: Collection[str] | None = getattr(transformer, "modalities", None)
+
+    def has_part_in(self, modality: str, source: str) -> bool:
+        """Whether it is done with documents of a modality and file; `source` may be empty for any file."""
+        is_done = source not in getattr(self.transformer, "unfinished", ())
+        return is_done and (self.modalities is None or modality in self.modalities)
+
+
 @dataclass(frozen=True)
 class Maker:
     """What documents of a file are made with besides the file itself.
 
     Attributes:
         fingerprint: Of the loader.
-        transformers: Those whose own fingerprint counts; one with `modalities` only for documents of these.
+        applied: The transformers.
     """
 
     fingerprint: str
-    transformers: tuple[BaseDocumentTransformer, ...] = ()
+    applied: tuple[Applied, ...] = ()
 
     def loader(self, modality: str, source: str = "") -> str:
         """What `metadata["loader"]` says of documents of a modality.
@@ -77,13 +97,8 @@ class Maker:
             modality: Of the document.
             source: Its file: a transformer that has it among its `unfinished` ones has no part in it.
         """
-        names = [self.fingerprint]
-        for transformer in self.transformers:
-            modalities = getattr(transformer, "modalities", None)
-            is_done = source not in getattr(transformer, "unfinished", ())
-            if is_done and (modalities is None or modality in modalities):
-                names.append(str(getattr(transformer, "fingerprint", "")))
-        return "+".join(filter(None, names))
+        names = [each.fingerprint for each in self.applied if each.has_part_in(modality, source)]
+        return "+".join(filter(None, [self.fingerprint, *names]))
 
 
 def known_files(store: MultimodalChroma, is_wanted: Callable[[str], bool]) -> dict[str, Known]:

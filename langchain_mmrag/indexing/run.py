@@ -23,7 +23,7 @@ from langchain_mmrag.document_loaders._walk import LoadFailure, Selection, find_
 from langchain_mmrag.document_loaders.base import file_sha256, pictures_folder
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
 from langchain_mmrag.errors import LoadError, StoreError
-from langchain_mmrag.indexing.known import Known, Maker, known_files
+from langchain_mmrag.indexing.known import Applied, Known, Maker, known_files
 from langchain_mmrag.indexing.report import Failed, IndexReport
 from langchain_mmrag.media import open_local
 from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PARTS, SHA256
@@ -80,7 +80,7 @@ class Run:
     ) -> None:
         self.store = store
         self.options = options
-        self.transformers = transformers
+        self.applied = tuple(Applied(transformer) for transformer in transformers)
         self.on_document = on_document
         self.known: dict[str, Known] = {}
         self.folders: list[str] = []
@@ -140,7 +140,7 @@ class Run:
     def _job(self, file: _File) -> Callable[[], Results[Document | Outcome]]:
         def is_unchanged(loader: BaseLoader) -> bool:
             fingerprint = str(getattr(loader, "fingerprint", ""))
-            file.maker = Maker(fingerprint, self.transformers)
+            file.maker = Maker(fingerprint, self.applied)
             if not file.known.is_whole(file.maker):
                 return False
             with open_local(str(file.path), self.options.media_policy) as opened:
@@ -209,8 +209,8 @@ class Run:
 
     def _write(self, batch: Sequence[tuple[_File, Document]]) -> None:
         documents = [document for _, document in batch]
-        for transformer in self.transformers:
-            documents = list(transformer.transform_documents(documents))
+        for each in self.applied:
+            documents = list(each.transformer.transform_documents(documents))
         if [document.id for document in documents] != [document.id for _, document in batch]:
             msg = "a transformer of an index must give every document back, with its id"
             raise TypeError(msg)

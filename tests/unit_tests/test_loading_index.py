@@ -450,6 +450,21 @@ def test_a_transformer_has_its_part_in_what_is_unchanged(store, folder):
     assert index(store, folder, transformers=[shout]) == IndexReport(skipped=2)
 
 
+def test_a_transformer_that_cannot_work_is_an_error_of_the_run_and_not_of_its_files(store, folder):
+    class NoModel(Shout):
+        @property
+        def fingerprint(self):
+            raise errors.ModelUnavailableError("there is no such model")
+
+        @fingerprint.setter
+        def fingerprint(self, _):
+            pass
+
+    write(folder, "a.lines", text="one")
+    with pytest.raises(errors.ModelUnavailableError):
+        index(store, folder, transformers=[NoModel()])
+
+
 def test_a_transformer_that_loses_documents_is_a_mistake(store, folder):
     class Sift(BaseDocumentTransformer):
         def transform_documents(self, documents, **_):

@@ -140,7 +140,6 @@ BYTES = [
     ("a.pdf", lambda _: office("pptx"), "PowerPoint slides"),
     ("half.docx", lambda _: office("docx")[:3000], "Word document"),
     ("a.zip", lambda _: archive("photo.jpg", "word.txt"), None),
-    ("a.docx", lambda _: archive("photo.jpg"), None),
     ("empty.zip", lambda _: archive(), None),
     ("a.doc", lambda _: OLE, "old office document"),
     ("secret.xlsx", lambda _: OLE, "old office document"),
@@ -178,9 +177,8 @@ BYTES = [
     ("a.ndjson", lambda _: b'{"a": 1}\n', "JSON"),
     ("a.rst", lambda _: b"Title\n=====\n", "text"),
     ("build.log", lambda _: b"ok", "text"),
-    ("a.csv", lambda _: gzip.compress(b"a,b"), None),
+    ("a.gz", lambda _: gzip.compress(b"a,b"), None),
     ("a.tar.gz", lambda _: tarball(), None),
-    ("a.txt", lambda _: b"\x7fELF\2\1\1", None),
     ("empty.pdf", lambda _: b"", "PDF"),
     ("empty", lambda _: b"", None),
     ("a.py", lambda _: b"print()", None),
@@ -231,6 +229,20 @@ def test_old_and_encrypted_office_documents_are_refused_with_what_to_do(tmp_path
     with pytest.raises(errors.UnsupportedFormatError, match=remedy) as refused:
         loader_for(tmp_path / name, LoaderOptions())
     assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.docx", archive("photo.jpg"), "a ZIP archive"),
+        ("a.csv", gzip.compress(b"a,b"), "gzip-compressed"),
+        ("a.txt", b"\x7fELF\2\1\1", "a program"),
+    ],
+)
+def test_a_file_whose_name_says_something_else_is_an_error_and_not_passed_over(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(errors.UnsupportedFormatError, match=rf"{name} is not what its name says.*{told}"):
+        kind_of(tmp_path / name)
 
 
 def test_a_file_is_looked_at_under_the_policy(tmp_path):
