@@ -21,7 +21,7 @@ from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.media.containers import container_seconds, container_start, open_container
 
 _PROBED: Final = 1500  # packets of the picture that are looked at to see how dense key frames are
-_BAD_IN_A_ROW: Final = 500
+_MOST_DAMAGE: Final = 500  # places, after which reading stops
 _MISSING_S: Final = 2.0  # an end this much before what the film says is a tail that is missing
 _PQ: Final = 16  # transfer function SMPTE ST 2084 in the numbers of ISO/IEC 23091-2
 _WIDEST: Final = 4.0  # of pixels that are not square
@@ -165,7 +165,7 @@ class FilmReader:
             self.progress.damaged.append(self.progress.read_s)
             if isinstance(error, av.error.EOFError):
                 return []
-            if len(self.progress.damaged) > _BAD_IN_A_ROW:
+            if len(self.progress.damaged) > _MOST_DAMAGE:
                 raise
             return []
 

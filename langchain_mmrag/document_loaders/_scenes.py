@@ -100,7 +100,7 @@ def look_at(sample: Sample) -> Look:
 def difference(one: Look, other: Look) -> float:
     """How much two pictures differ in what is where and in their colours: 0 (not at all) to 1.
 
-    With vectors: their cosine distance, scaled so that the same threshold holds.
+    With vectors: their cosine distance.
     """
     if one.vector is not None and other.vector is not None:
         return min(1.0, max(0.0, 1.0 - float(one.vector @ other.vector)))

@@ -81,13 +81,15 @@ class VideoLoader(FileLoader):
         sampling: `scene`: a moment lasts until the picture changes; `keyframe`: from a key frame to the next,
             the cheapest way; `uniform`: each lasts `every_s`.
         every_s: Seconds of a moment with `uniform`.
-        min_moment_s: No moment is shorter.
+        min_moment_s: No moment but the last is shorter.
         max_moment_s: A longer scene becomes several moments.
         max_moments: Where reading stops; it is told in `problems`.
         collapse_s: Moments and passages within a stretch of so many seconds count as one in results.
         transcriber: Recognises what is said.
         embedding: Tells scenes apart by the distance of its vectors, not of colours; slower.
         thumbnail_side: Longer side of the pictures, in pixels.
+        sound_search: Whether the store embeds sound, so that a film without pictures is no problem without
+            words either.
         media_policy: What may be opened.
         media_directory: Where the pictures go; see `FileLoader`.
 
