@@ -89,6 +89,7 @@ def index_paths(
         given,
         media_policy=media_policy or given.media_policy,
         media_directory=given.media_directory or _pictures_of(store),
+        sound_search=given.sound_search or store._audio_embedding is not None,  # noqa: SLF001
     )
     wanted = selection(glob, exclude, ignore_files=ignore_files, skipped_folders=[told.media_directory])
     run = Run(store, told, tuple(transformers), on_document)
