@@ -269,7 +269,7 @@ class _Heard:
         """Samples as loud as those that the model was trained on, with the noise every microphone has.
 
         Without it, sound that was made or cleaned by a machine is far from all it knows: of clear synthetic
-        speech it gets a fifth of the words wrong with this noise, two thirds without.
+        speech it gets a quarter of the words wrong with this noise, two thirds without.
         """
         loudness = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
         leveled = samples * (_LOUDNESS / max(loudness, _QUIETEST)) * _INT16
