@@ -51,10 +51,14 @@ def cite(document: Document) -> str:
     A relative source is shown as it stands; of an absolute path only the file's name, since the rest says
     more about the machine than about the evidence; a URL without its query.
     """
+    label = one_line(_source_name(document.metadata)) or f"{kind_of(document)} without a source"
+    return one_line(f"{label} {place_of(document)}")
+
+
+def place_of(document: Document) -> str:
+    """Where in its source a document stands: `p. 12`, `12:31-12:40`, `Q3!row 17`; empty for all of it."""
     metadata = document.metadata
-    label = one_line(_source_name(metadata)) or f"{kind_of(document)} without a source"
-    place = " ".join(filter(None, (_span(metadata), _page(metadata), _rows(metadata), _spot(document))))
-    return one_line(f"{label} {place}")
+    return " ".join(filter(None, (_span(metadata), _page(metadata), _rows(metadata), _spot(document))))
 
 
 def cite_link(document: Document) -> str | None:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_mmrag.ranking import FloatArray, Side
-from langchain_mmrag.types import CAPTION, OCR_TEXT, SOURCE, SUMMARY
+from langchain_mmrag.types import CAPTION, FILE_SHA256, KEYWORDS, OCR_TEXT, PATH, SOURCE, SUMMARY
 
 _WEIGHTS: Final = (2.0, 1.0, 0.8, 0.6)  # of the columns of `Words`
 _MOST_ROWS: Final = 20_000  # scored for one term: 3 ms for each thousand
@@ -137,11 +137,14 @@ class Words(NamedTuple):
 def words_of(text: str, metadata: Mapping[str, Any]) -> Words | None:
     """The words of a row; `None` if it has none.
 
-    The text column also has the metadata's `caption` and `summary`. The name is the last part of `path`,
-    `uri` or `source`, whole and taken apart, so that `IMG_2041` and `2041` find `IMG_2041.jpg`. Names that
-    are but a digest or a UUID, and data-URIs, are no words.
+    The text column also has the metadata's `caption`, `summary` and `keywords`. The name is the last part of
+    `path`, `uri` or `source` (of what was taken out of a file, the file's), whole and taken apart, so that
+    `IMG_2041` and `2041` find `IMG_2041.jpg`. Names that are but a digest or a UUID, and data-URIs, are no
+    words.
     """
-    for said in (_text_at(metadata, CAPTION), _text_at(metadata, SUMMARY)):
+    keywords = metadata.get(KEYWORDS)
+    tags = " ".join(map(str, keywords)) if isinstance(keywords, list) else ""
+    for said in (_text_at(metadata, CAPTION), _text_at(metadata, SUMMARY), tags):
         if said and said not in text:
             text = f"{text}\n{said}"
     columns = (_text_at(metadata, "title"), text, _text_at(metadata, OCR_TEXT), _file_name(metadata))
@@ -155,7 +158,8 @@ def _text_at(metadata: Mapping[str, Any], key: str) -> str:
 
 
 def _file_name(metadata: Mapping[str, Any]) -> str:
-    source = next(filter(None, (_text_at(metadata, key) for key in ("path", "uri", SOURCE))), "")
+    keys = (SOURCE,) if FILE_SHA256 in metadata else (PATH, "uri", SOURCE)
+    source = next(filter(None, (_text_at(metadata, key) for key in keys)), "")
     if source.startswith("data:"):
         return ""
     if "://" in source:

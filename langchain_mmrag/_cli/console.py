@@ -89,9 +89,12 @@ def short(path: str) -> str:
 
 def print_hit(rank: int, document: Document, score: float | None) -> None:
     """One hit: rank, score, kind, place, the beginning of its text or the part that fits best, and copies."""
+    from langchain_mmrag.citing import place_of
+
     shown = "" if score is None else f"{score:6.2f}  "
     kind = KIND[modality_of(document.metadata)]
-    typer.echo(f"{rank:2}  {shown}{kind:7}  {_line(short(_place(document)))}")
+    place = f"{short(_source(document))} {place_of(document)}"
+    typer.echo(f"{rank:2}  {shown}{kind:7}  {_line(place)}")
     indent = " " * (13 + len(shown))
     for line in textwrap.wrap(
         _passage(document), _WIDTH - len(indent), max_lines=_PASSAGE_LINES, placeholder=" …"
@@ -193,13 +196,16 @@ def report_row(report: IndexReport) -> dict[str, Any]:
 
 def hit_rows(hits: Sequence[tuple[Document, float]]) -> list[dict[str, Any]]:
     """Hits as JSON has them."""
+    from langchain_mmrag.citing import place_of
+
     return [
         {
             "rank": rank,
             "id": document.id,
             "score": score,
             "modality": modality_of(document.metadata),
-            "source": _place(document),
+            "source": _source(document),
+            "place": place_of(document),
             "text": document.page_content,
             "metadata": document.metadata,
         }
@@ -229,7 +235,7 @@ def _line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
-def _place(document: Document) -> str:
+def _source(document: Document) -> str:
+    """The file or address that is cited; a picture without one lies where its pixels do."""
     metadata = document.metadata
-    is_picture = modality_of(metadata) == "image"
-    return str((image_source(metadata) if is_picture else metadata.get(SOURCE)) or document.id or "")
+    return str(metadata.get(SOURCE) or image_source(metadata) or document.id or "")

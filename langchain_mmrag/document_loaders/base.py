@@ -137,7 +137,7 @@ class SourceFile:
         """
         data = _encoded(picture) if isinstance(picture, Image.Image) else picture
         facts = image_facts(data, self.policy)
-        suffix = facts.mime_type.rpartition("/")[2].replace("jpeg", "jpg")
+        suffix = facts.mime_type.rpartition("/")[2].removesuffix("+xml").replace("jpeg", "jpg")
         path = self.pictures / f"{_UNSAFE.sub('-', name)}.{suffix}"
         self.pictures.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.{id(data)}")  # whole files only
