@@ -142,8 +142,9 @@ def _recording(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLo
 
 
 def _film(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
-    loader: BaseLoader = _class("video", "VideoLoader")(
-        path, transcriber=options.transcriber, **options.common
+    make = _class("video", "VideoLoader")
+    loader: BaseLoader = make(
+        path, transcriber=options.transcriber, sound_search=options.sound_search, **options.common
     )
     return loader
 
