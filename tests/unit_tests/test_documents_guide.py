@@ -30,7 +30,7 @@ def test_the_code_of_the_guide_runs(project, capsys):
     llm = FakeListChatModel(responses=["A drawing."])
     namespace = {"clip": clip, "store": store, "llm": llm, "MultimodalChroma": MultimodalChroma}
     blocks = re.findall(r"^```python\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for code in blocks:
         exec(compile(code, "documents.md", "exec"), namespace)
     printed = capsys.readouterr().out
