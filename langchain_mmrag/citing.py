@@ -16,7 +16,9 @@ from langchain_mmrag.types import (
     BBOX,
     END_S,
     LAST_ROW,
+    OCR_CONFIDENCE,
     PAGE,
+    PATH,
     ROW,
     SHEET,
     SOURCE,
@@ -81,6 +83,15 @@ def cite_link(document: Document) -> str | None:
         return source
     fragment = f"t={seconds}" if seconds else f"page={_percent(str(page), '')}"
     return f"{source.partition('#')[0]}#{fragment}"
+
+
+def read_in(document: Document) -> str | None:
+    """The picture a text was read in: a page that was kept as one, or the source itself; else `None`."""
+    metadata = document.metadata
+    if kind_of(document) != "text" or OCR_CONFIDENCE not in metadata or BBOX not in metadata:
+        return None
+    place = metadata.get(PATH) or (metadata.get(SOURCE) if metadata.get(PAGE) is None else None)
+    return str(place) if place else None
 
 
 def _span(metadata: Mapping[str, Any]) -> str:

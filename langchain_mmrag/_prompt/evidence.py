@@ -11,10 +11,10 @@ from typing import Any, Final
 from langchain_core.documents import Document
 
 from langchain_mmrag.budget import text_tokens
-from langchain_mmrag.citing import TAG_OPENING, cite, kind_of, one_line
+from langchain_mmrag.citing import TAG_OPENING, cite, kind_of, one_line, read_in
 from langchain_mmrag.media import PromptPicture
 from langchain_mmrag.quotes import excerpt_of, shortened
-from langchain_mmrag.types import CAPTION, HEIGHT, MIME_TYPE, OCR_TEXT, SUMMARY, WIDTH, Modality
+from langchain_mmrag.types import CAPTION, HEIGHT, MIME_TYPE, OCR_TEXT, SUMMARY, WIDTH, Modality, image_source
 
 TAGS: Final[dict[Modality, str]] = {
     "text": "passage",
@@ -36,7 +36,8 @@ class Evidence:
         number: Its rank, counted from 1; never changes.
         document: The hit.
         kind: Its modality.
-        pictures: What is shown: the picture of an image, key frames of a video.
+        source: Where the picture of an image lies, or the one that a text was read in.
+        pictures: What is shown: that picture, or key frames of a video.
         why_not: Why no picture is shown, for the label; empty if there is nothing to explain.
         pictures_cut: Whether pictures were left out for want of room.
         text_cut: What happened to the text for want of room: nothing, `shortened`, or `left out`.
@@ -46,6 +47,7 @@ class Evidence:
         self.number = number
         self.document = document
         self.kind = kind_of(document)
+        self.source = image_source(document.metadata) if self.kind == "image" else read_in(document)
         self.pictures: list[PromptPicture] = []
         self.why_not = ""
         self.pictures_cut = False
@@ -57,7 +59,7 @@ class Evidence:
     @property
     def visual(self) -> bool:
         """Whether pictures belong to it."""
-        return self.kind in _VISUAL
+        return self.kind in _VISUAL or self.source is not None
 
     @property
     def text(self) -> str:
@@ -146,8 +148,12 @@ class Evidence:
 
     def _label(self) -> str:
         label = f"[{self.number}] {self.kind} · {cite(self.document)}"
-        if self.visual:
+        if self.kind in _VISUAL or self.pictures:
             label += " · retrieved, not supplied by the user"
+        if self.kind == "text" and self.visual:  # the words are shown in any case
+            label += " · with the picture it was read in" if self.pictures else ""
+            label += f" · its picture is not shown: {self.why_not}" if self.why_not else ""
+        elif self.visual:
             if self.why_not:
                 facts = _file_facts(self.document.metadata)
                 label += f" · not shown: {self.why_not}" + (f" · {facts}" if facts else "")

@@ -35,12 +35,13 @@ def open_pictures(
     """
     opener = _Opener(budget, media_policy, question)
     for part in evidence:
-        if part.visual and not images:
-            part.show([], f"this model is given {_TOLD_INSTEAD[part.kind]} instead of pictures")
-        elif part.kind == "image":
-            opener.open_image(part)
+        if not images:
+            instead = _TOLD_INSTEAD.get(part.kind)
+            part.show([], f"this model is given {instead} instead of pictures" if instead else "")
         elif part.kind == "video":
             opener.open_video(part)
+        elif part.visual:
+            opener.open_image(part)
 
 
 class _Opener:
@@ -58,7 +59,7 @@ class _Opener:
             self._shown[_digest(question)] = "the picture supplied by the user"
 
     def open_image(self, part: Evidence) -> None:
-        source = image_source(part.document.metadata)
+        source = part.source
         if source is None:
             part.show([], "its file is not recorded")
         elif source in self._shown:

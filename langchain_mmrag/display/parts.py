@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from langchain_core.documents import Document
 
 from langchain_mmrag.citations import Piece, pieces_of
+from langchain_mmrag.citing import read_in
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import (
     MediaPolicy,
@@ -53,9 +54,11 @@ def thumbnail(
 
 
 def picture_of(document: Document) -> str | None:
-    """What to show of a document: its picture, or of a video and the like its first thumbnail."""
+    """What to show: its picture or the one it was read in, or of a video and the like its first thumbnail."""
     if kind_of(document) == "image":
         return image_source(document.metadata)
+    if picture := read_in(document):
+        return picture
     return next(iter(thumbnails_of(document.metadata)), None)
 
 

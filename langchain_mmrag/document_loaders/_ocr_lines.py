@@ -9,15 +9,15 @@ from typing import Any, Final, Protocol, runtime_checkable
 from PIL import Image
 
 from langchain_mmrag.document_loaders.base import Part
-from langchain_mmrag.types import BBOX, OCR_TEXT
-
-OCR_CONFIDENCE: Final = "ocr_confidence"
+from langchain_mmrag.types import BBOX, OCR_CONFIDENCE, OCR_TEXT
 
 Box = tuple[float, float, float, float]
 """`x0, y0, x1, y1`: fractions 0 to 1 of the picture's width and height, from its top left."""
 
 _PASSAGE_CHARS: Final = 400
 """A passage ends with the paragraph in which it gets so long: a few sentences."""
+_SHORTEST: Final = 12
+"""Bytes of letters; what says less, such as a sign over a shop, is no passage to search for by meaning."""
 _PARAGRAPH_GAP: Final = 0.8
 """Lines further apart than this times their height are of two paragraphs."""
 
@@ -69,11 +69,16 @@ def ocr_passages(
 ) -> Iterator[Part]:
     """Text parts of a few sentences each, with the `bbox` and `ocr_confidence` of their lines.
 
+    Writing of a word or two, fewer than 12 Latin letters or 4 Chinese ones, makes none: it is in `ocr_text`.
+
     Args:
         lines: In reading order.
         parent: Key of the picture's or page's own part; theirs are `<parent>-text-0` and so on.
-        metadata: To go into each, such as `page`.
+        metadata: To go into each, such as `page`, and `path` of a picture that is no file of its own.
     """
+    letters = "".join(sign for line in lines for sign in line.text if sign.isalnum())
+    if len(letters.encode("utf-8", "replace")) < _SHORTEST:
+        return
     for number, passage in enumerate(_passages(lines)):
         yield Part(
             text="\n".join(line.text for line in passage),

@@ -30,7 +30,18 @@ from langchain_mmrag.media.decode import Decoded, decode, to_rgb
 from langchain_mmrag.media.formats import SVG
 from langchain_mmrag.media.pages import further_pages
 from langchain_mmrag.media.svg import svg_words
-from langchain_mmrag.types import CAPTION, FILE_SHA256, HEIGHT, MIME_TYPE, PAGE, PART, SHA256, TITLE, WIDTH
+from langchain_mmrag.types import (
+    CAPTION,
+    FILE_SHA256,
+    HEIGHT,
+    MIME_TYPE,
+    PAGE,
+    PART,
+    PATH,
+    SHA256,
+    TITLE,
+    WIDTH,
+)
 
 __all__ = ["ImageLoader", "is_sidecar"]
 
@@ -121,7 +132,7 @@ class ImageLoader(FileLoader):
         caption = str(facts.get(CAPTION, ""))
         metadata = {**facts, **ocr_metadata(lines)}
         yield Part(text=caption, modality="image", metadata=metadata, key="0")
-        place = {PAGE: 1} if second is not None else {}
+        place = {PAGE: 1, PATH: file.source} if second is not None else {}
         yield from ocr_passages(lines, parent="0", metadata=place)
         while second is not None:
             yield from self._page(*second, file)
@@ -135,7 +146,7 @@ class ImageLoader(FileLoader):
         lines = self._lines(page, file) if self.ocr else []
         facts = {**file.keep_picture(page, key), PAGE: number, **ocr_metadata(lines)}
         yield Part(modality="image", metadata=facts, key=key)
-        yield from ocr_passages(lines, parent=key, metadata={PAGE: number})
+        yield from ocr_passages(lines, parent=key, metadata={PAGE: number, PATH: facts[PATH]})
 
     def _lines(self, image: Image.Image, file: SourceFile) -> list[Any]:
         """What is written in it; a picture whose writing cannot be read is still a picture."""

@@ -8,12 +8,25 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from PIL import Image
 from pydantic import Field
 
+from langchain_mmrag.budget import PromptBudget
 from langchain_mmrag.chains import create_rag_chain
+from langchain_mmrag.document_loaders import ImageLoader
+from langchain_mmrag.document_loaders.ocr import OcrLine
 from langchain_mmrag.prompts import NOTHING_FOUND
 from langchain_mmrag.queries import Query
 from langchain_mmrag.retrievers import MultimodalRetriever
+from langchain_mmrag.tools import create_search_tool
 from langchain_mmrag.vectorstores import MultimodalChroma
-from tests.unit_tests.answering import ShelfRetriever, model, note, picture, picture_file, pictures
+from tests.unit_tests.answering import (
+    ShelfRetriever,
+    decoded,
+    model,
+    note,
+    picture,
+    picture_file,
+    pictures,
+    texts,
+)
 
 QUESTION = "Where is the red lighthouse?"
 
@@ -232,3 +245,62 @@ def test_a_long_table_behind_a_summary_comes_whole_and_elsewhere_by_the_part_tha
         sent = str(llm.calls[0][-1].content)
         assert found in sent
         assert (rows[0] in sent and rows[-1] in sent) is whole
+
+
+# --- words read in a picture -----------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads the same in every picture."""
+
+    fingerprint = "same"
+
+    def read(self, image):
+        return [OcrLine("three barrels tarred", (0.25, 0.5, 0.75, 0.6), 0.9)]
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A scan of one page, red, and one of two, green and blue: each page with the words read in it."""
+    picture_file(tmp_path / "one.png", "red", (90, 60))
+    pages = [Image.new("RGB", (90, 60), colour) for colour in ("green", "blue")]
+    pages[0].save(tmp_path / "two.tiff", save_all=True, append_images=pages[1:])
+    read = [
+        ImageLoader(tmp_path / name, media_directory=tmp_path, ocr=Reader())
+        for name in ("one.png", "two.tiff")
+    ]
+    return [document for loader in read for document in loader.load()]
+
+
+@pytest.mark.parametrize(("pattern", "shown"), [("clip", 3), ("multi-vector", 3), ("caption", 0)])
+def test_words_read_in_a_picture_bring_the_picture(scans, pattern, shown):
+    llm, words = model("three"), [each for each in scans if "modality" not in each.metadata]
+    create_rag_chain(SearchingRetriever(documents=words), llm, pattern=pattern).invoke(QUESTION)
+    content = llm.calls[0][-1].content
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    assert [decoded(block).getpixel((5, 5)) for block in pictures(blocks)] == [
+        (255, 0, 0),
+        (0, 128, 0),
+        (0, 0, 255),
+    ][:shown]
+    told = "\n".join(texts(blocks))
+    assert '<passage n="3">\nthree barrels tarred\n</passage>' in told
+    beside = " · retrieved, not supplied by the user · with the picture it was read in" if shown else ""
+    assert f"[1] text · one.png (text at 25%, 50%){beside}\n" in told
+    assert f"[3] text · two.tiff p. 2{beside}\n" in told
+
+
+def test_a_picture_found_beside_words_read_in_it_is_sent_once_and_counts_once(scans):
+    blocks = (
+        create_search_tool(ShelfRetriever(documents=scans[1::-1]))
+        .invoke({"type": "tool_call", "id": "c1", "name": "search", "args": {"query": "barrels"}})
+        .content
+    )
+    assert len(pictures(blocks)) == 1
+    assert "not shown: same picture as [1]" in "\n".join(texts(blocks))
+    lost = [scans[0], scans[1].model_copy(update={"metadata": {**scans[1].metadata, "source": "/gone.png"}})]
+    llm = model("three")
+    create_rag_chain(ShelfRetriever(documents=lost), llm, budget=PromptBudget(max_images=2)).invoke(QUESTION)
+    assert "its picture is not shown: its file can no longer be opened\n<passage" in str(
+        texts(llm.calls[0][-1].content)
+    ).replace("\\n", "\n")
