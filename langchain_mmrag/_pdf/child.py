@@ -24,6 +24,7 @@ _IDLE_S: Final = 60.0  # without a file; then it ends, and a new one is started 
 _PAGE_SIDE: Final = 1_400  # pixels of a page's picture
 _LEAST_LETTERS: Final = 25  # of a page that is not a picture with a stamp on it
 _SCANNED: Final = 0.5  # of the page
+_LITTLE_TEXT: Final = 200  # letters beside a picture of the whole page: its header and footer
 _LONGEST_TITLE: Final = 300
 _NO_TITLE = re.compile(
     r"(?:untitled|title|document\d*|unbenannt|presentation\d*|slide \d+"
@@ -159,9 +160,12 @@ class _Service:
             self._number = number
         return self._page
 
-    def do_text(self, page: int) -> dict[str, Any]:
-        """Text of a page, its label, and whether it is a picture rather than text."""
-        from langchain_mmrag._pdf.figures import has_picture
+    def do_text(self, page: int, decorations: list[str]) -> dict[str, Any]:
+        """Text of a page, its label, and whether it is a picture rather than text.
+
+        `is_scan` says that its text is not all that is written on it, `is_bare` that there is hardly any.
+        """
+        from langchain_mmrag._pdf.figures import has_ground, has_picture
         from langchain_mmrag._pdf.layout import page_text
         from langchain_mmrag._pdf.page import TooManyObjectsError
 
@@ -169,17 +173,14 @@ class _Service:
         text = page_text(opened.rows)
         letters = sum(map(str.isalnum, text))
         try:
-            scanned = letters < _LEAST_LETTERS and has_picture(opened, _SCANNED)
             blank = not letters and not opened.shapes
+            bare = not blank and (not letters or (letters < _LEAST_LETTERS and has_picture(opened, _SCANNED)))
+            scanned = bare or (letters < _LITTLE_TEXT and has_ground(opened, decorations))
         except TooManyObjectsError:
-            scanned, blank = not letters, False
+            bare = scanned = not letters
+            blank = False
         label = self._document.get_page_label(page)
-        return {
-            "text": text,
-            "label": label,
-            "is_scan": scanned or (not letters and not blank),
-            "blank": blank,
-        }
+        return {"text": text, "label": label, "is_scan": scanned, "is_bare": bare, "blank": blank}
 
     def do_picture(self, page: int) -> tuple[dict[str, Any], list[bytes]]:
         """The whole page, as pixels of three bytes."""

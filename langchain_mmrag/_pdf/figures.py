@@ -7,7 +7,7 @@ that turned, masked, sliced and labelled ones come out as a reader knows them.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -103,6 +103,12 @@ def has_picture(page: Page, share: float) -> bool:
     """Whether pictures cover more than `share` of the page, as on a scan."""
     boxes = [shape.box for shape in page.shapes if shape.is_image][:_MAX_PICTURES]
     return sum(map(_area, boxes)) > share * page.width * page.height
+
+
+def has_ground(page: Page, decorations: Collection[str]) -> bool:
+    """Whether a picture lies under the whole page, which is no figure; that of most pages does not count."""
+    grounds = [shape for shape in page.shapes if shape.is_image and _is_background(page, shape.box)]
+    return any(digest_of(shape) not in decorations for shape in grounds[:_MAX_FIGURES])
 
 
 def _regions(page: Page) -> list[_Region]:

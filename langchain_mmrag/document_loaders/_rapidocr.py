@@ -50,6 +50,11 @@ _LEAST_SIDE: Final = 8
 _FEW_SIGNS: Final = 3
 _LEAST_OF_A_SIGN: Final = 0.9
 """A texture is easily taken for a letter or two: those are believed only if the reader is sure."""
+_LEAST_SIGNS: Final = 2
+"""Of a line by itself: textures are taken for one with all confidence."""
+_WHOLE: Final = 0.8
+_LINE_RATIO: Final = 2.0
+"""A line that fills the picture is wider than high by so much, else the picture was taken for one."""
 _MODELS: Final = {"Det": "*det*.onnx", "Cls": "*cls*.onnx", "Rec": "*rec*.onnx"}
 _TILE: Final = 32
 _FLAT_STEP, _EDGE_STEP, _EDGES = 4, 12, 16
@@ -132,7 +137,8 @@ class RapidOCRReader:
                 reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
                 msg = f"the writing in a picture of {image.width}x{image.height} cannot be read: {reason}"
                 raise CorruptMediaError(msg) from error
-        return list(_lines([line for line in found if self._is_believed(line)], image.size))
+        lines = _lines([line for line in found if self._is_believed(line)], image.size)
+        return [line for line in lines if _is_writing(line, image.size)]
 
     def _is_believed(self, line: _Line) -> bool:
         signs = sum(sign.isalnum() for sign in line.text)
@@ -294,6 +300,13 @@ def _lines(found: Sequence[_Line], size: tuple[int, int]) -> Iterator[OcrLine]:
             _box([point for cell in cells for point in cell.quad], size),
             sum(cell.confidence * len(cell.text) for cell in cells) / chars,
         )
+
+
+def _is_writing(line: OcrLine, size: tuple[int, int]) -> bool:
+    x0, y0, x1, y1 = line.box
+    width, height = (x1 - x0) * size[0], (y1 - y0) * size[1]
+    fills = (x1 - x0) * (y1 - y0) > _WHOLE and max(width, height) < _LINE_RATIO * min(width, height)
+    return not fills and sum(map(str.isalnum, line.text)) >= _LEAST_SIGNS
 
 
 def _usual_turn(lines: Sequence[_Line]) -> int:

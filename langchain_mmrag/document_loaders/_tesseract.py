@@ -19,6 +19,8 @@ from langchain_mmrag.errors import CorruptMediaError, MissingDependencyError
 _WORD: Final = "5"
 """Level of the rows that hold a word; the others are pages, blocks, paragraphs and lines."""
 _LEAST_CONFIDENCE: Final = 0.5
+_LEAST_SIGNS: Final = 2
+"""Of a line: textures are taken for one."""
 _TIMEOUT_S: Final = 120.0
 _LEAST_SIDE: Final = 3
 """Tesseract gives up on smaller pictures."""
@@ -104,7 +106,7 @@ class TesseractReader:
         try:
             for _, line in groupby(words, lambda row: (row["block_num"], row["par_num"], row["line_num"])):
                 sure = [row for row in line if float(row["conf"]) / 100 >= self.min_confidence]
-                if any(sign.isalnum() for row in sure for sign in row["text"]):
+                if sum(sign.isalnum() for row in sure for sign in row["text"]) >= _LEAST_SIGNS:
                     yield _line(sure, size)
         except (KeyError, TypeError, ValueError) as error:
             msg = f"{self.program} answers with something that is not its table of words: {error}"

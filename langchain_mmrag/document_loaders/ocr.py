@@ -9,7 +9,6 @@ from typing import Literal
 from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._ocr_lines import (
     OCR,
-    OCR_CONFIDENCE,
     Box,
     OcrLine,
     ocr_metadata,
@@ -17,6 +16,7 @@ from langchain_mmrag.document_loaders._ocr_lines import (
 )
 from langchain_mmrag.document_loaders._rapidocr import RapidOCRReader
 from langchain_mmrag.document_loaders._tesseract import TesseractReader
+from langchain_mmrag.types import OCR_CONFIDENCE
 
 __all__ = [
     "OCR",

@@ -16,7 +16,7 @@ from langchain_mmrag.document_loaders._tables import Table, table_parts
 from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import MediaPolicy, open_image
-from langchain_mmrag.types import BBOX, CAPTION, PAGE, TITLE
+from langchain_mmrag.types import BBOX, CAPTION, PAGE, PATH, TITLE
 
 PAGE_LABEL: Final = "page_label"
 
@@ -31,8 +31,9 @@ class PDFLoader(FileLoader):
     """Load a PDF: a document for each page, and for each figure and table on it.
 
     A page has `page` (from 1), `page_label` if the file numbers it otherwise, and `title`. Figures and tables
-    have `bbox` and `caption` too, and `near_id` leads to the page's text. A page without text is a picture;
-    with `ocr` it has `ocr_text`, and passages of it with their own `bbox`.
+    have `bbox` and `caption` too, and `near_id` leads to the page's text. A page without text, or a scan with
+    little more than a printed header, is a picture; with `ocr` it has `ocr_text`, and passages of it with
+    their own `bbox`.
 
     The file is read by a process of its own, so that no page can take more than so much time and memory: a
     page that would is lost alone, and told in `problems`. Scripts in the file are not run, attachments not
@@ -40,10 +41,10 @@ class PDFLoader(FileLoader):
 
     Args:
         path: The file.
-        page_images: Whether each page is kept as a picture too; `None` for pages without text alone.
+        page_images: Whether each page is kept as a picture too; `None` for scans and pages without text.
         figures: Whether pictures and drawings on pages become documents.
         tables: Whether tables do, as Markdown.
-        ocr: Reads the writing in pages without text and in figures.
+        ocr: Reads the writing in scans, pages without text, and figures.
         password: That opens the file, if it is encrypted.
         timeout_s: Seconds for each thing that is read of a page: text, tables, figures, picture.
         media_policy: What may be opened.
@@ -118,7 +119,7 @@ class _Pages:
         self.troubles = _Troubles(file)
 
     def parts(self) -> Iterator[Part]:
-        if self._options.figures:
+        if self._options.figures or self._options.page_images is not False:
             self._decorations = self._repeated()
         for number in range(self._reader.pages):
             yield from self._page(number)
@@ -148,7 +149,7 @@ class _Pages:
 
     def _page(self, number: int) -> Iterator[Part]:
         key = f"page-{number + 1}"
-        read = self._ask("text", number, "cannot be read")
+        read = self._ask("text", number, "cannot be read", decorations=self._decorations)
         self._failed_in_a_row = 0 if read else self._failed_in_a_row + 1
         if read is None:
             return
@@ -170,7 +171,7 @@ class _Pages:
         boxes: list[Any] = []
         if self._options.tables and page["text"]:
             yield from self._tables(number, about, near, boxes)
-        if self._options.figures and not page["blank"] and not (is_shown and page["is_scan"]):
+        if self._options.figures and not page["blank"] and not (is_shown and page["is_bare"]):
             yield from self._figures(number, about, near, boxes)
 
     def _picture(self, number: int, key: str, about: dict[str, Any], page: dict[str, Any]) -> Iterator[Part]:
@@ -189,7 +190,7 @@ class _Pages:
             key=name,
             parent=key if page["text"] else None,
         )
-        yield from ocr_passages(lines, parent=name, metadata=about)
+        yield from ocr_passages(lines, parent=name, metadata={**about, PATH: kept[PATH]})
 
     def _tables(
         self, number: int, about: dict[str, Any], near: str | None, boxes: list[Any]

@@ -148,6 +148,22 @@ def test_short_paragraphs_share_a_passage_and_a_long_one_is_cut():
     assert [len(passage.text.splitlines()) for passage in passages] == [8, 8, 8, 6]
 
 
+@pytest.mark.parametrize(
+    ("words", "passages"),
+    [
+        pytest.param(["CORNER", "BAKERY"], 1, id="a sign of some length"),
+        pytest.param(["BAKERY"], 0, id="a short sign"),
+        pytest.param(["EXIT 24", "- - - - - -"], 0, id="dashes do not count"),
+        pytest.param(["港口今天"], 1, id="a Chinese phrase"),
+        pytest.param(["王"], 0, id="one Chinese sign"),
+    ],
+)
+def test_a_word_or_two_are_no_passage_but_stay_in_the_metadata(words, passages):
+    lines = [line(word, 0.1 * number) for number, word in enumerate(words)]
+    assert len(list(ocr_passages(lines, parent="0"))) == passages
+    assert ocr_metadata(lines)["ocr_text"] == "\n".join(words)
+
+
 # RapidOCR, for real
 
 
@@ -211,6 +227,23 @@ def test_a_line_says_where_it_stands_and_how_sure_the_reader_is(reader):
 def test_a_picture_without_writing_has_no_lines_and_no_line_reader_is_asked(reader, picture, monkeypatch):
     monkeypatch.setattr(reader, "_line", lambda *_: pytest.fail("a line was read"))
     assert reader.read(picture) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "kept"),
+    [
+        pytest.param([("王", (30, 20, 60, 60))], [], id="one sign"),
+        pytest.param([("Q3", (0, 0, 400, 300))], [], id="the picture itself"),
+        pytest.param([("Q3", (30, 20, 90, 60))], ["Q3"], id="two signs"),
+        pytest.param([("3", (30, 20, 45, 60)), ("boats", (60, 20, 200, 60))], ["3 boats"], id="a row"),
+    ],
+)
+def test_what_a_texture_is_taken_for_is_dropped(reader, seen, kept, monkeypatch):
+    boxes = {text: [(x0, y0), (x1, y0), (x1, y1), (x0, y1)] for text, (x0, y0, x1, y1) in seen}
+    monkeypatch.setattr(reader, "_places", lambda _image: boxes.values())
+    words = iter([(text, 0.99) for text in boxes])
+    monkeypatch.setattr(reader, "_words", lambda _line: next(words))
+    assert texts(reader.read(paper((400, 300)))) == kept
 
 
 def test_the_reader_says_nothing_on_the_console_and_fetches_nothing(capfd, caplog):
@@ -279,6 +312,7 @@ ROWS = [
     [5, 1, 1, 1, 1, 2, 70, 10, 50, 20, 90.5, '"seven"'],
     [5, 1, 1, 1, 2, 1, 20, 50, 60, 20, 12, "smudge"],
     [5, 1, 2, 1, 1, 1, 100, 80, 60, 20, 80, "Ebbe"],
+    [5, 1, 3, 1, 1, 1, 10, 90, 9, 9, 95, "Q"],
 ]
 TABLE = "\n".join("\t".join(map(str, row)) for row in [HEAD, *ROWS]) + "\n"
 

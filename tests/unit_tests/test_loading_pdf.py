@@ -268,7 +268,7 @@ FIGURES = {
     "an icon": (shows(photo(), 100, 300, 20, 20), []),
     "a band": (shows(photo(), 40, 300, 500, 38), []),
     "few pixels": (shows(photo(size=(8, 8)), 100, 300, 200, 200), []),
-    "a ground under text": (together(shows(photo(), 0, 0, WIDE, HIGH), says(PROSE)), []),
+    "a ground under text": (together(shows(photo(), 0, 0, WIDE, HIGH), says(*[PROSE] * 6)), []),
     "text in a box": (boxed_text, []),
     "rules": (rules, []),
 }
@@ -466,7 +466,7 @@ class Reader:
         self.sizes.append(image.size)
         if self.error is not None:
             raise self.error
-        return [OcrLine("gone fishing", (0.1, 0.2, 0.5, 0.25), 0.9)]
+        return [OcrLine("gone fishing for herring", (0.1, 0.2, 0.5, 0.25), 0.9)]
 
 
 def test_a_page_without_text_is_a_picture_of_itself(make):
@@ -482,6 +482,30 @@ def test_a_scan_with_a_stamp_keeps_both(make):
     assert picture.metadata["parent_id"] == page.id
 
 
+@pytest.mark.parametrize("margin", [0, 25], ids=["the whole page", "all but its edge"])
+def test_a_scan_with_a_printed_header_keeps_both(make, margin):
+    header = says("Harbour Trust - Annual Report 2025", "Minutes of the meeting in spring")
+    scan = shows(SCAN, margin, margin, WIDE - 2 * margin, HIGH - 2 * margin)
+    page, picture, passage = make(together(scan, header), ocr=Reader()).load()
+    assert "Annual Report 2025" in page.page_content
+    assert picture.metadata["modality"] == "image"
+    assert picture.metadata["ocr_text"] == passage.page_content == "gone fishing for herring"
+    assert picture.metadata["parent_id"] == page.id
+
+
+def test_what_lies_under_every_page_makes_no_scan_of_it(make):
+    def slide(paper):
+        together(shows(SCAN, 0, 0, WIDE, HIGH), says("The costs of the harbour in this year"))(paper)
+
+    with_photo = together(slide, shows(photo(), 100, 300, 200, 150))
+    documents = make(*[slide] * 4, with_photo).load()
+    (figure,) = of_modality(documents, "image")
+    assert "bbox" in figure.metadata
+    assert len(documents) == 6
+    alone = make(with_photo).load()  # no ground of a series: a picture of the page, and its figure too
+    assert ["bbox" in d.metadata for d in of_modality(alone, "image")] == [False, True]
+
+
 def test_page_images_can_be_had_of_all_pages_or_none(make):
     scan, text = shows(SCAN, 0, 0, WIDE, HIGH), says(PROSE)
     words, picture = make(text, page_images=True).load()
@@ -494,11 +518,12 @@ def test_writing_in_scans_and_figures_is_read(make):
     figure = together(says(PROSE), shows(photo(), 100, 300, 200, 150))
     documents = make(shows(SCAN, 0, 0, WIDE, HIGH), figure, ocr=ocr).load()
     scan, passage = documents[:2]
-    assert (scan.metadata["ocr_text"], scan.metadata["ocr_confidence"]) == ("gone fishing", 0.9)
-    assert passage.page_content == "gone fishing"
+    assert (scan.metadata["ocr_text"], scan.metadata["ocr_confidence"]) == ("gone fishing for herring", 0.9)
+    assert passage.page_content == "gone fishing for herring"
     assert passage.metadata["bbox"] == [0.1, 0.2, 0.5, 0.25]
     assert passage.metadata["parent_id"] == scan.id
-    assert of_modality(documents, "image")[1].metadata["ocr_text"] == "gone fishing"
+    assert passage.metadata["path"] == scan.metadata["path"]
+    assert of_modality(documents, "image")[1].metadata["ocr_text"] == "gone fishing for herring"
     assert len(ocr.sizes) == 2
 
 
