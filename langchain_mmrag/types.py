@@ -48,6 +48,8 @@ CHUNK_START = "chunk_start"
 CHUNK_END = "mmrag_chunk_end"  # these are marks of a store's own: no key of a caller's is taken for them
 WINDOW = "mmrag_window"
 PICTURED = "mmrag_pictured"  # embedded by its thumbnails, though it is no image
+SHOWS = "mmrag_shows"  # on a file's last document: the digests of files it shows that are no documents of it
+PROBLEMS = "mmrag_problems"  # there too: what could not be read of the file
 TRUNCATED = "truncated"
 COLLAPSED_IDS = "collapsed_ids"
 

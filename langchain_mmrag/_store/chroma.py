@@ -17,12 +17,13 @@ from langchain_core.documents import Document
 from langchain_mmrag._store.typed import typed
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import FloatArray, Side
-from langchain_mmrag.types import MODALITY, PICTURED, WINDOW, Modality
+from langchain_mmrag.types import MODALITY, PICTURED, PROBLEMS, SHOWS, WINDOW, Modality
 
 Where: TypeAlias = dict[str, Any]
 _T = TypeVar("_T")
 
 _TYPE = "type"  # the older spelling of `modality`
+_HIDDEN = (PICTURED, SHOWS, PROBLEMS)  # nobody's business outside
 _SCALARS = (str, int, float, bool)
 _INT64 = range(-(2**63), 2**63)
 _IS_IMAGE: Where = {"$or": [{MODALITY: "image"}, {_TYPE: "image"}]}
@@ -99,7 +100,7 @@ class Hit:
 
 def document(id_: str, text: str | None, metadata: Mapping[str, Any] | None) -> Document:
     """A row as a `Document`; Chroma says `None` for text or metadata that other programs left out."""
-    shown = {key: value for key, value in (metadata or {}).items() if key != PICTURED}
+    shown = {key: value for key, value in (metadata or {}).items() if key not in _HIDDEN}
     return Document(id=id_, page_content=text or "", metadata=shown)
 
 

@@ -134,6 +134,7 @@ class PagePictures:
     def _own_file(self, src: str) -> dict[str, Any] | None:
         """A picture that is a file of its own: it and that file's own document count as one."""
         path = self._path_of(src)
+        self.file.shows |= {path} if path else set()
         if path is None or self._is_repeat(path):
             return None
         facts = image_facts(path, self.policy)
@@ -159,7 +160,9 @@ class PagePictures:
         if parts.scheme == "":  # a name may hold marks of addresses, a path may begin at the site's root
             found += [self.home / unquote(src), self.folder / path.lstrip("/")]
         paths = [os.path.normpath(one) for one in found]
-        return next(filter(os.path.isfile, paths), paths[0])
+        there = next(filter(os.path.isfile, paths), None)
+        self.file.shows |= set() if there else set(paths)
+        return there or paths[0]
 
     def _is_repeat(self, mark: str) -> bool:
         if mark in self._seen:

@@ -20,6 +20,7 @@ _PICTURE_NAME = re.compile(
 )
 _TRIED: Final = 5
 _MOST_TOLD: Final = 5
+_MOST_SHOWN: Final = 500
 _MOST_DEAD_ADDRESSES: Final = 5
 _LONGEST_VALUE: Final = 2_000
 
@@ -93,7 +94,11 @@ class RowPictures:
 
     def _found(self, value: str) -> dict[str, Any]:
         path = os.path.abspath(self._folder / value)  # noqa: PTH100  links are not resolved
-        facts = image_facts(path, self._file.policy)
+        try:
+            facts = image_facts(path, self._file.policy)
+        except LoadError:
+            self._file.shows |= {path} if len(self._file.shows) < _MOST_SHOWN else set()
+            raise
         return {
             PATH: path,
             MIME_TYPE: facts.mime_type,

@@ -77,12 +77,15 @@ class SourceFile:
         sha256: Of the file's bytes.
         policy: What may be opened.
         problems: What could not be read of it, though the rest could.
+        shows: Paths of other files that it shows or would show, were they there: when one of them changes,
+            an index reads the file anew.
     """
 
     def __init__(self, source: str, policy: MediaPolicy, pictures: Path) -> None:
         self.source = source
         self.policy = policy
         self.problems: list[LoadError] = []
+        self.shows: set[str] = set()
         with open_local(source, policy) as file:
             self.sha256 = file_sha256(file)
             if not file.tell():
@@ -167,6 +170,7 @@ class FileLoader(BaseLoader):
 
     Attributes:
         problems: What could not be read of the file in the last run, though the rest could.
+        shows: Paths of other files that it showed in the last run, or would have, were they there.
     """
 
     name: ClassVar[str]
@@ -183,6 +187,7 @@ class FileLoader(BaseLoader):
         self.media_policy = media_policy or DEFAULT_POLICY
         self.media_directory = Path(media_directory) if media_directory else default_media_directory()
         self.problems: list[LoadError] = []
+        self.shows: set[str] = set()
 
     @property
     def fingerprint(self) -> str:
@@ -218,6 +223,8 @@ class FileLoader(BaseLoader):
             LoadError: If the file cannot be read at all, is empty, or the policy refuses it.
         """
         file = self.open_source()
+        file.pictures = pictures_folder(self.media_directory, file.source, file.sha256, self.fingerprint)
+        file.shows = self.shows = set()
         self.problems = file.problems
         waiting: Document | None = None
         number = 0
@@ -280,10 +287,13 @@ def default_media_directory() -> Path:
     return Path(cache) / "langchain-mmrag" / "media"
 
 
-def pictures_folder(media_directory: Path, source: str, sha256: str) -> Path:
-    """The folder in `media_directory` for the pictures of one file as it is; it goes when the file goes."""
+def pictures_folder(media_directory: Path, source: str, sha256: str, fingerprint: str = "") -> Path:
+    """The folder in `media_directory` for the pictures of one file as it is; it goes when the file goes.
+
+    Each loader's pictures, by its `fingerprint`, lie apart: other options overwrite none that are in use.
+    """
     stem = _UNSAFE.sub("-", Path(source).stem)[:_LONGEST_STEM]
-    return media_directory / f"{stem}-{file_document_id(source, sha256, 'pictures')[-16:]}"
+    return media_directory / f"{stem}-{file_document_id(source, sha256, f'pictures{fingerprint}')[-16:]}"
 
 
 def _encoded(picture: Image.Image) -> bytes:
