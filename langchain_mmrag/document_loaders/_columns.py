@@ -2,10 +2,15 @@
 
 A column's type is decided once, by a sample of its first rows, so that it is the same in every document:
 
-    int, float   every cell is a number: `1,234.50`, `1.234,50`, `$ 12`, `12 %` (as 12), `(5)` (as -5)
+    int, float   every cell is a number: `1,234.50`, `1.234,50`, `$ 12`, `12 %` (as 12), `(5)` (as -5),
+                 `1 250,00`, `1 250 €` (but not `1 250`, which may be a code)
     bool         every cell is true or false, or yes or no
     date         every cell is a date that can be read in one way only
     text         anything else: codes that begin with 0, whole numbers beyond 64 bits, dates such as 3/4/2024
+
+Where a comma is more likely to stand before decimals (cells between semicolons), 3/4/2024 is in April, and
+`1,500` in doubt unless other cells of its column tell: after a dollar or pound it is a thousand and more,
+else the column is text. Elsewhere `1,500` is a thousand and more.
 
 Cells that come later and do not fit stay out of the metadata (they stand in the text) and are counted.
 """
@@ -48,10 +53,18 @@ _INT64: Final = 2**63
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UNIT = r"[$€£¥₹₽₩₺₴%]|(?:US|CA|AU)\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|BRL|Fr\.|kr|zł"
-_GROUPS: Final = "'\u2019\xa0\u202f"
-_MEASURED = re.compile(rf"(?i)([+-]?)\s*({_UNIT})?\s*([+-]?[\d.,{_GROUPS}]+(?:e[+-]?\d+)?)\s*({_UNIT})?")
-_WITH_POINT = re.compile(rf"(?i)([+-]?(?:\d{{1,3}}(?:[,{_GROUPS}]\d{{3}})+|\d+)?)(\.\d+)?(e[+-]?\d{{1,3}})?")
-_WITH_COMMA = re.compile(rf"(?i)([+-]?(?:\d{{1,3}}(?:[.{_GROUPS}]\d{{3}})+|\d+)?)(,\d+)?(e[+-]?\d{{1,3}})?")
+_UNITS_WITH_POINT: Final = frozenset({"$", "US$", "USD", "£", "GBP"})
+_GROUPS: Final = "'\u2019\xa0\u202f "
+_DIGITS = rf"[+-]?[\d.,](?:[\d.,{_GROUPS}]*[\d.,])?(?:e[+-]?\d+)?"
+_MEASURED = re.compile(rf"(?i)([+-]?)\s*({_UNIT})?\s*({_DIGITS})\s*({_UNIT})?")
+_WITH_POINT, _WITH_COMMA = (
+    re.compile(
+        rf"(?i)(?P<whole>[+-]?(?:[1-9]\d{{0,2}}(?P<group>[{group}{_GROUPS}])\d{{3}}(?:(?P=group)\d{{3}})*|\d+)?)"
+        rf"(?P<rest>[{point}]\d+)?(?P<power>e[+-]?\d{{1,3}})?"
+    )
+    for point, group in (".,", ",.")
+)
+_DOUBTFUL = re.compile(r"(?<![\d.,])[1-9]\d{0,2},\d{3}(?![\d.,])")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,17}")
 _GROUPING = re.compile(rf"[.,{_GROUPS}]")
 _CODE = re.compile(r"[+-]?0\d|\+\d{8}")  # postal codes and telephone numbers
@@ -80,6 +93,7 @@ class Column:
         key: In metadata: the name, unless it is taken there; see `metadata_keys`.
         kind: Type of its cells.
         read: A cell as a value of this type, `None` if it is empty or does not fit.
+        is_doubtful: Whether its cells are numbers that can be read in two ways, and so are text.
         surprises: Cells that did not fit, bytes apart.
     """
 
@@ -87,6 +101,7 @@ class Column:
     key: str
     kind: Kind
     read: Reader
+    is_doubtful: bool = False
     surprises: int = field(default=0)
 
     def value(self, cell: Cell) -> Value | None:
@@ -112,8 +127,10 @@ def columns_of(
     columns = []
     for place, (name, key) in enumerate(zip(header, keys, strict=True)):
         cells = [row[place] for row in sample if place < len(row)]
-        kind, read = _typed([cell for cell in cells if not is_missing(cell)], decimal_comma=decimal_comma)
-        columns.append(Column(name, key, kind, read))
+        said = [cell for cell in cells if not is_missing(cell)]
+        kind, read = _typed(said, decimal_comma=decimal_comma)
+        is_doubtful = decimal_comma and kind == "text" and _is_doubtful(said)
+        columns.append(Column(name, key, kind, read, is_doubtful))
     return columns
 
 
@@ -123,20 +140,24 @@ def metadata_keys(header: Iterable[str]) -> list[str]:
     Names that mean something else in metadata (`source`, `title`, `row`, ...) or that a store keeps for
     itself get `column_` in front; a second column of the same name is `name_2`.
     """
-    keys: list[str] = []
-    taken: set[str] = set()
-    for number, name in enumerate(header, 1):
-        key = "".join(c if c.isprintable() else " " for c in cell_text(name))[:_LONGEST_NAME].strip()
-        key = key or f"column {number}"
-        if key.lower() in _RESERVED or key.lower().startswith(_RESERVED_STARTS):
-            key = f"column_{key}"
+    wanted = [_key_of(cell_text(name), number) for number, name in enumerate(header, 1)]
+    keys: dict[str, None] = {}
+    times = {f"{key}_ts" for key in wanted}  # if a column is of dates, their seconds
+    for key in wanted:
         free, count = key, 1
-        while free in taken:
+        while free in keys or free in times or f"{free}_ts" in keys:
             count += 1
             free = f"{key}_{count}"
-        taken |= {free, f"{free}_ts"}
-        keys.append(free)
-    return keys
+        keys[free] = None
+        times.add(f"{free}_ts")
+    return list(keys)
+
+
+def _key_of(name: str, number: int) -> str:
+    key = "".join(c if c.isprintable() else " " for c in name)[:_LONGEST_NAME].strip()
+    key = key or f"column {number}"
+    is_reserved = key.lower() in _RESERVED or key.lower().startswith(_RESERVED_STARTS)
+    return f"column_{key}" if is_reserved else key
 
 
 def typed_metadata(columns: Sequence[Column], row: Sequence[Cell]) -> dict[str, Any]:
@@ -177,16 +198,42 @@ def _typed(cells: list[Cell], *, decimal_comma: bool) -> tuple[Kind, Reader]:
     for words in _BOOLS:
         if all(_bool(cell, words) is not None for cell in cells):
             return "bool", partial(_bool, words=words)
-    for comma in (decimal_comma, not decimal_comma):
-        unit = next((found for cell in cells if (found := _unit_of(cell))), "")
-        numbers = [_number(cell, unit, comma=comma) for cell in cells]
-        if None not in numbers:
-            if all(isinstance(number, int) for number in numbers):
-                return "int", partial(_number, unit=unit, comma=comma)
-            return "float", partial(_float, unit=unit, comma=comma)
+    if (typed := _typed_numbers(cells, decimal_comma=decimal_comma)) is not None:
+        return typed
     if order := _order_of(cells, day_first=decimal_comma):
         return "date", partial(_date, order=order)
     return "text", _text
+
+
+def _typed_numbers(cells: list[Cell], *, decimal_comma: bool) -> tuple[Kind, Reader] | None:
+    unit = next((found for cell in cells if (found := _unit_of(cell))), "")
+    for comma in (decimal_comma, not decimal_comma):
+        numbers = [_number(cell, unit, comma=comma) for cell in cells]
+        if None in numbers:
+            continue
+        is_sure = not (comma and decimal_comma) or None in (
+            _number(cell, unit, comma=False) for cell in cells
+        )
+        if not is_sure and any(map(_has_doubtful_comma, cells)):
+            if unit.upper() in _UNITS_WITH_POINT:
+                continue
+            return None
+        are_whole = all(isinstance(number, int) for number in numbers)
+        read: Reader = partial(_number if are_whole else _float, unit=unit, comma=comma)
+        return "int" if are_whole else "float", read if is_sure else partial(_if_sure, read)
+    return None
+
+
+def _is_doubtful(cells: list[Cell]) -> bool:
+    """Whether some cells are numbers with a decimal comma, or else with one between thousands."""
+    unit = next((found for cell in cells if (found := _unit_of(cell))), "")
+    return any(map(_has_doubtful_comma, cells)) and all(
+        _number(cell, unit, comma=comma) is not None for cell in cells for comma in (True, False)
+    )
+
+
+def _has_doubtful_comma(cell: Cell) -> bool:
+    return isinstance(cell, str) and _DOUBTFUL.search(cell) is not None
 
 
 def _may_be_typed(cells: list[Cell]) -> bool:
@@ -218,6 +265,11 @@ def _float(cell: Cell, unit: str, *, comma: bool) -> float | None:
     return None if number is None else float(number)
 
 
+def _if_sure(read: Reader, cell: Cell) -> Value | None:
+    """A cell that comes after the type was decided, unless its comma may stand between thousands."""
+    return None if _has_doubtful_comma(cell) else read(cell)
+
+
 def _number(cell: Cell, unit: str, *, comma: bool) -> int | float | None:
     """A cell as a number; a whole number within 64 bits as `int`."""
     if isinstance(cell, str):
@@ -240,7 +292,8 @@ def _number_in(text: str, unit: str, *, comma: bool) -> int | float | None:
     found = _MEASURED.fullmatch(text[1:-1] if negative else text)
     if found is None or _CODE.match(found[1] + found[3]):
         return None
-    if (found[2] and found[4]) or (found[2] or found[4] or unit) != unit:
+    is_code = " " in found[3] and not (found[2] or found[4] or "," in text or "." in text)
+    if is_code or (found[2] and found[4]) or (found[2] or found[4] or unit) != unit:
         return None
     number = _parsed(found[1] + found[3], _WITH_COMMA if comma else _WITH_POINT)
     return number if number is None or not negative else -number
@@ -248,13 +301,13 @@ def _number_in(text: str, unit: str, *, comma: bool) -> int | float | None:
 
 def _parsed(text: str, form: re.Pattern[str]) -> int | float | None:
     parts = form.fullmatch(text)
-    if parts is None or not (parts[1].strip("+-") or parts[2]):
+    if parts is None or not (parts["whole"].strip("+-") or parts["rest"]):
         return None
-    whole = _GROUPING.sub("", parts[1])
-    if not parts[2] and not parts[3]:
+    whole = _GROUPING.sub("", parts["whole"])
+    if not parts["rest"] and not parts["power"]:
         return _whole(whole)
     sign_only = not whole.strip("+-")
-    number = float(f"{whole}{'0' if sign_only else ''}.{(parts[2] or '.0')[1:]}{parts[3] or ''}")
+    number = float(f"{whole}{'0' if sign_only else ''}.{(parts['rest'] or '.0')[1:]}{parts['power'] or ''}")
     return number if math.isfinite(number) else None
 
 

@@ -36,18 +36,22 @@ class Header:
     below: int = 0
 
 
-def header_of(rows: Sequence[Sequence[Cell]], *, given: bool | None = None) -> Header:
+def header_of(
+    rows: Sequence[Sequence[Cell]], *, given: bool | None = None, has_merged: bool = False
+) -> Header:
     """The header of a table, by its first rows.
 
     A header is the first row about as wide as the rows below, of names: no numbers (years apart), dates or
-    blanks among them, and none that is repeated, beside it or below it. Two rows can make one, if a name in
-    the upper row spans several in the lower. Without one, columns are called by their numbers.
+    blanks among them, and none that is repeated below it, or beside it where nothing but names is below. Two
+    rows can make one, if a name in the upper row spans several in the lower, and values are below those.
+    Without one, columns are called by their numbers.
 
     Args:
         rows: The first rows, empty ones included.
         given: Whether the first row that is written in is the header, if that is known.
+        has_merged: Whether what comes twice in a row may be one cell as wide as two.
     """
-    widths = [_filled(_once(row)) for row in rows]
+    widths = [_filled(_once(row) if has_merged else row) for row in rows]
     written = next((place for place, width in enumerate(widths) if width), 0)
     if given is None and rows:
         return _found(rows, widths) or _none(rows, written)
@@ -72,7 +76,13 @@ def _found(rows: Sequence[Sequence[Cell]], widths: Sequence[int]) -> Header | No
             pairs = zip_longest(*rows[upper : upper + 2])
             joined = [" ".join(filter(None, map(cell_text, pair))) for pair in pairs]
             below = rows[upper + 2 :]
-            if _is_header(joined, below) and _is_header(_names_once(rows[upper]), below):
+            spanned = _spanned(rows[upper], rows[upper + 1])
+            if (
+                _is_header(joined, below)
+                and _is_header(_names_once(rows[upper]), below)
+                and _is_header(_names_apart(rows[upper + 1]), below)
+                and _has_values(spanned, below)
+            ):
                 return Header(joined, upper, upper + 2)
     repeated = _is_header(_names_apart(rows[place]), rows[place + 1 :]) and _has_values(
         names, rows[place + 1 :]
@@ -87,6 +97,16 @@ def _has_values(names: Sequence[str], below: Sequence[Sequence[Cell]]) -> bool:
         for row in below
         for place, name in enumerate(names)
     )
+
+
+def _spanned(upper: Sequence[Cell], lower: Sequence[Cell]) -> list[str]:
+    """The names in the lower row, of a column whose name in the upper row is beside itself."""
+    names = [cell_text(cell) for cell in upper]
+    beside = zip(names, ["", *names], [*names[1:], ""], strict=False)
+    return [
+        cell_text(cell) if name and name in (left, right) else ""
+        for cell, (name, left, right) in zip(lower, beside, strict=False)
+    ]
 
 
 def _names_apart(row: Sequence[Cell]) -> list[Cell]:

@@ -308,6 +308,12 @@ class _Reading:
             self._file.problem(
                 f"{self._cut_rows} rows have more than {MAX_WIDTH} cells: the rest is left out"
             )
+        doubtful = [column.name for column in self._columns if column.is_doubtful]
+        if doubtful:
+            self._file.problem(
+                "numbers such as 1,500 may have decimals or be a thousand times as much: they are in the text"
+                f" alone, not numbers in the metadata: {', '.join(doubtful[:5])}"
+            )
         unfit = Counter({column.name: column.surprises for column in self._columns if column.surprises})
         if unfit:
             told = ", ".join(f"{count} in {name}" for name, count in unfit.most_common(5))

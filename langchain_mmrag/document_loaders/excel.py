@@ -112,7 +112,7 @@ class ExcelLoader(TableLoader):
             )
         rows = _filled(_rows(sheet), merged)
         first = list(islice(rows, LOOKED_AT))
-        header = header_of(first, given=self.header)
+        header = header_of(first, given=self.header, has_merged=bool(merged))
         return Table(
             header=header.names,
             rows=chain(first[header.below :], rows),

@@ -78,6 +78,14 @@ def sales_workbook(path: Path) -> None:
     book.close()
 
 
+def named_twice_workbook(path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "a"
+    for row in (["name", "price", "price"], ["x", 1, 2], ["y", 3, 4]):
+        book.active.append(row)
+    book.save(path)
+
+
 def uncomputed_workbook(path: Path) -> None:
     book = openpyxl.Workbook()  # which stores formulas without values
     book.active.title = "sums"
@@ -197,6 +205,58 @@ CASES = [
             {"column_title": "T", "column_source": "S", "column_row": "R", "a": 1, "a_2": 2}
             | {"column 6": 3, "column_$x": 4, "row": 2}
         ],
+    ),
+    Case(
+        "twice.csv",
+        text_file("name,price,price\nx,1,2\ny,3,4\n"),
+        CSVLoader,
+        [
+            {"name": "x", "price": 1, "price_2": 2, "row": 2},
+            {"name": "y", "price": 3, "price_2": 4, "row": 3},
+        ],
+    ),
+    Case(
+        "years.csv",
+        text_file("name,year,year\nx,2020,2021\ny,2022,2023\n"),
+        CSVLoader,
+        [
+            {"name": "x", "year": 2020, "year_2": 2021, "row": 2},
+            {"name": "y", "year": 2022, "year_2": 2023, "row": 3},
+        ],
+    ),
+    Case(
+        "beside.csv",
+        text_file("a,a,,b\n1,2,3,4\n5,6,7,8\n"),
+        CSVLoader,
+        [
+            {"a": 1, "a_2": 2, "column 3": 3, "b": 4, "row": 2},
+            {"a": 5, "a_2": 6, "column 3": 7, "b": 8, "row": 3},
+        ],
+    ),
+    Case(
+        "spanned.csv",
+        text_file(",2023,2023,2024,2024\n,units,price,units,price\nN,1,2,3,4\n"),
+        CSVLoader,
+        [{"column 1": "N", "2023 units": 1, "2023 price": 2, "2024 units": 3, "2024 price": 4, "row": 3}],
+    ),
+    Case(
+        "twice.xlsx",
+        named_twice_workbook,
+        ExcelLoader,
+        [
+            {"name": "x", "price": 1, "price_2": 2, "sheet": "a", "row": 2},
+            {"name": "y", "price": 3, "price_2": 4, "sheet": "a", "row": 3},
+        ],
+    ),
+    Case(
+        "thousands.csv",
+        text_file("paid;asked;weight\n$1,500;1,500;1,500\n$2,000;2,500;0,750\n"),
+        CSVLoader,
+        [
+            {"paid": 1500, "asked": "1,500", "weight": 1.5, "row": 2},
+            {"paid": 2000, "asked": "2,500", "weight": 0.75, "row": 3},
+        ],
+        problems=["numbers such as 1,500 may have decimals or be a thousand times as much"],
     ),
     Case(
         "quotes.csv",
@@ -421,6 +481,10 @@ CELLS = [
     ("int", ["(5)", "7"], [-5, 7]),
     ("bool", ["Yes", "no", ""], [True, False, None]),
     ("bool", [True, False], [True, False]),
+    ("float", ["1 250,00 €", "900,00 €"], [1250.0, 900.0]),
+    ("int", ["1 250 €", "3 €"], [1250, 3]),
+    ("text", ["1 250", "2 300"], ["1 250", "2 300"]),
+    ("float", ["0,500", "1,250"], [0.5, 1.25]),
     ("text", ["$5", "€6"], ["$5", "€6"]),
     ("text", ["007", "8"], ["007", "8"]),
     ("text", ["+491761234567", "+4930123456"], ["+491761234567", "+4930123456"]),
@@ -448,6 +512,27 @@ def test_a_column_has_one_type_by_all_of_its_cells(kind, cells, values):
     found = [typed_metadata([column], [cell]).get("x") for cell in cells]
     assert found == values
     assert [type(value) for value in found] == [type(value) for value in values]
+
+
+IN_DOUBT = [
+    ("int", ["$1,500", "$2"], 1500),
+    ("int", ["1,500", "1,500,000"], 1500),
+    ("float", ["1,500", "2.50"], 1500.0),
+    ("float", ["1,500", "2,5"], 1.5),
+    ("float", ["1,500", "1.234.567"], 1.5),
+    ("text", ["€1,500", "€2"], "€1,500"),
+    ("text", ["1,500", "-2,500"], "1,500"),
+    ("int", ["5", "7"], None),
+]
+
+
+@pytest.mark.parametrize(("kind", "cells", "value"), IN_DOUBT, ids=[str(case[1]) for case in IN_DOUBT])
+def test_a_comma_between_semicolons_stands_before_decimals_only_if_a_column_says_so(kind, cells, value):
+    (column,) = columns_of(["x"], [[cell] for cell in cells], decimal_comma=True)
+    found = column.value(cells[0] if "1,500" in cells[0] else "1,500")
+    assert (column.kind, found, type(found)) == (kind, value, type(value))
+    assert column.is_doubtful == (kind == "text")
+    assert column.surprises == (value is None)
 
 
 def test_cells_that_do_not_fit_a_type_found_before_stay_out_of_the_metadata_and_are_told(tmp_path):
@@ -494,6 +579,14 @@ def test_names_of_columns_never_stand_in_the_place_of_other_metadata():
         "x" * 64 + "_2",
         "a b",
     ]
+
+
+@pytest.mark.parametrize("header", ["day,day_ts", "day_ts,day"])
+def test_seconds_of_a_date_never_stand_in_the_place_of_another_column(header, tmp_path):
+    cells = {"day": "2024-01-02", "day_ts": "7"}
+    (tmp_path / "a.csv").write_text(f"{header}\n{','.join(cells[name] for name in header.split(','))}\n")
+    (row,) = rows(CSVLoader(tmp_path / "a.csv").load())
+    assert row == {"day": "2024-01-02", "day_ts": 1704153600.0, "day_ts_2": 7, "row": 2}
 
 
 def test_parts_of_a_table_found_in_a_text_each_repeat_the_header():
