@@ -33,11 +33,13 @@ class Outcome:
         status: `ignored` if no loader reads such files, `sidecar` if it is read with a file beside it.
         error: Why it failed.
         problems: What could not be read of it, though the rest could.
+        shows: Paths of other files that it shows, whether they are there or not.
     """
 
     status: Status
     error: MMRAGError | None = None
     problems: tuple[LoadError, ...] = ()
+    shows: frozenset[str] = frozenset()
 
 
 def read_file(
@@ -58,7 +60,7 @@ def read_file(
         is_unchanged: Whether what this loader would make of the file is known.
     """
     try:
-        if not is_named and (is_sidecar(path) or is_subtitle(path)):
+        if not is_named and any(is_one(path, options.policy) for is_one in (is_sidecar, is_subtitle)):
             yield Outcome("sidecar")
             return
         loader = loader_for(path, options, root)
@@ -68,7 +70,8 @@ def read_file(
             yield Outcome("unchanged")
         else:
             yield from loader.lazy_load()
-            yield Outcome("read", problems=tuple(getattr(loader, "problems", ())))
+            problems, shows = getattr(loader, "problems", ()), getattr(loader, "shows", ())
+            yield Outcome("read", problems=tuple(problems), shows=frozenset(shows))
     except (LoadError, MissingDependencyError) as error:
         yield Outcome("failed", error)
     except Exception as error:
@@ -88,7 +91,7 @@ def loader_for(path: Path, options: LoaderOptions, root: Path | None = None) -> 
     """
     if make := options.loaders.get(path.suffix.lower()):
         return _own(path, make, options)
-    kind = kind_of(path, options.media_policy)
+    kind = kind_of(path, options.policy)
     return None if kind is None else kind.loader(path, options, root)
 
 
@@ -113,7 +116,7 @@ class OwnLoader(FileLoader):
     name = "own"
 
     def __init__(self, path: Path, loader: BaseLoader, options: LoaderOptions) -> None:
-        super().__init__(path, media_policy=options.media_policy, media_directory=options.media_directory)
+        super().__init__(path, media_policy=options.policy, media_directory=options.media_directory)
         self.loader = loader
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,16 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from langchain_mmrag.document_loaders._beside import stays_beside, suffixes_of
 from langchain_mmrag.document_loaders._exif import KEYWORDS, keywords, moment, position, words, xmp_facts
+from langchain_mmrag.document_loaders._suffixes import PICTURE_SUFFIXES
 from langchain_mmrag.document_loaders.text import decode_text
 from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import MediaPolicy, read_media
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, open_local, read_media
 from langchain_mmrag.types import CAPTION, TITLE
 
-PICTURE_SUFFIXES: Final = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".dib"),
-    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".svg"),
-)
 _SIDECAR_SUFFIXES: Final = (".txt", ".json", ".xmp")  # in the order in which they are asked
 _TAKEOUT: Final = ".supplemental-metadata"  # `photo.jpg.supplemental-metadata.json`
 _LARGEST_TEXT: Final = 4096
@@ -28,45 +27,49 @@ _LARGEST: Final = 2**20
 _KEYS: Final = frozenset(("caption", "description", "title", "alt", "keywords", "geoData", "photoTakenTime"))
 
 
-def sidecars_of(picture: Path) -> Iterator[Path]:
-    """Sidecars beside a picture that are there, the first to be believed first."""
+def sidecars_of(picture: Path, policy: MediaPolicy = DEFAULT_POLICY) -> Iterator[Path]:
+    """Sidecars beside a picture that are there and may be read, the first to be believed first."""
     for suffix in _SIDECAR_SUFFIXES:
         names = [f"{picture.name}{suffix}", f"{picture.stem}{suffix}"]
         if suffix == ".json":
             names.insert(0, f"{picture.name}{_TAKEOUT}{suffix}")
         for name in names:
             path = picture.with_name(name)
-            if path.is_file() and _is_about_a_picture(path):
+            if path.is_file() and _is_about_a_picture(path, policy):
                 yield path
 
 
-def is_sidecar(path: Path) -> bool:
+def is_sidecar(path: Path, policy: MediaPolicy = DEFAULT_POLICY) -> bool:
     """Whether a file is the caption of a picture beside it, and so no document of its own.
 
     `photo.txt`, `photo.jpg.txt`, and the same with `.json` and `.xmp`, beside `photo.jpg`. A text of more
     than 4096 bytes is none, nor is JSON that is no object with a caption, description, title, alt,
-    keywords, geoData or photoTakenTime in it: those are documents, whatever lies beside them.
+    keywords, geoData or photoTakenTime in it: those are documents, whatever lies beside them. Nor is a
+    link to a file in another folder, unless the policy has roots and that file lies in them.
     """
-    suffix = path.suffix.lower()
-    if suffix not in _SIDECAR_SUFFIXES:
+    if path.suffix.lower() not in _SIDECAR_SUFFIXES:
         return False
     stem = path.stem.removesuffix(_TAKEOUT)
     beside = path.with_name(stem)
-    is_there = (beside.suffix.lower() in PICTURE_SUFFIXES and beside.is_file()) or any(
-        path.with_name(stem + ending).is_file()
-        for lower in PICTURE_SUFFIXES
-        for ending in (lower, lower.upper())
+    if beside.suffix.lower() in PICTURE_SUFFIXES and beside.is_file():
+        return _is_about_a_picture(path, policy)
+    is_there = any(
+        suffix.lower() in PICTURE_SUFFIXES and path.with_name(stem + suffix).is_file()
+        for suffix in suffixes_of(path.parent, stem)
     )
-    return is_there and _is_about_a_picture(path)
+    return is_there and _is_about_a_picture(path, policy)
 
 
-def _is_about_a_picture(path: Path) -> bool:
+def _is_about_a_picture(path: Path, policy: MediaPolicy) -> bool:
+    if not stays_beside(path, policy):
+        return False
     suffix = path.suffix.lower()
     try:
-        if path.stat().st_size > (_LARGEST_TEXT if suffix == ".txt" else _LARGEST):
-            return False
-        return suffix != ".json" or bool(_KEYS & json_object(path.read_bytes()).keys())
-    except OSError:
+        with open_local(str(path), policy) as file:
+            if os.fstat(file.fileno()).st_size > (_LARGEST_TEXT if suffix == ".txt" else _LARGEST):
+                return False
+        return suffix != ".json" or bool(_KEYS & json_object(read_media(str(path), policy)).keys())
+    except (LoadError, OSError):
         return False
 
 
@@ -92,7 +95,7 @@ def read_sidecars(picture: Path, policy: MediaPolicy) -> tuple[dict[str, Any], s
     facts: dict[str, Any] = {}
     digest = sha256()
     some = False
-    for path in sidecars_of(picture):
+    for path in sidecars_of(picture, policy):
         try:
             data = read_media(str(path), policy)
         except LoadError:

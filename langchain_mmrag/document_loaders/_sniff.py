@@ -112,11 +112,6 @@ class Glimpse:
                 return found
         return self._markup()
 
-    @property
-    def is_encrypted_office(self) -> bool:
-        """Whether it is an office document behind a password, which is kept in the old container."""
-        return self.suffix in _ENCRYPTED_SUFFIXES and self.head.startswith(_OLE)
-
     def _is_pdf(self) -> bool:
         """A text about PDF files has the mark too, but not as the beginning of anything."""
         start = self.head.index(b"%PDF-")

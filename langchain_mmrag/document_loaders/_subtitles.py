@@ -9,22 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from langchain_mmrag.document_loaders._beside import beginning_with, stays_beside, suffixes_of
+from langchain_mmrag.document_loaders._suffixes import FILM_SUFFIXES, SOUND_SUFFIXES
 from langchain_mmrag.document_loaders.base import SourceFile
 from langchain_mmrag.document_loaders.text import decode_text
 from langchain_mmrag.document_loaders.transcription import Segment
 from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import MediaPolicy, read_media
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
 from langchain_mmrag.media.containers import FILM_FORMATS, container_start, open_container
 
 SUBTITLE_SUFFIXES: Final = (".srt", ".vtt")
-FILM_SUFFIXES: Final = (
-    ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv",
-    ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
-)  # fmt: skip
-SOUND_SUFFIXES: Final = (
-    ".aac", ".ac3", ".aif", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a",
-    ".m4b", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba", ".wma", ".wv",
-)  # fmt: skip
+_SHOWN_WITH: Final = FILM_SUFFIXES | SOUND_SUFFIXES | {".ts"}  # TypeScript has no subtitles
 _TEXT_CODECS: Final = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"})
 _LANGUAGE = re.compile(r"\.[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*(?:\.(?:sdh|cc|forced))?")
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
@@ -33,35 +28,26 @@ _TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
 _ASS_FIELDS: Final = 8  # before the text of a line of an ASS stream
 
 
-def is_sidecar(path: str | os.PathLike[str]) -> bool:
+def is_sidecar(path: str | os.PathLike[str], policy: MediaPolicy = DEFAULT_POLICY) -> bool:
     """Whether a file holds the subtitles of a film or recording beside it: it is read with that one."""
     path = Path(path)
-    if path.suffix.lower() not in SUBTITLE_SUFFIXES:
+    if path.suffix.lower() not in SUBTITLE_SUFFIXES or not stays_beside(path, policy):
         return False
     stem = path.stem
     stems = {stem} | {stem[: match.start()] for match in _LANGUAGE.finditer(stem) if match.end() == len(stem)}
-    suffixes = FILM_SUFFIXES + SOUND_SUFFIXES
-    return any(one in stems and suffix.lower() in suffixes for one, suffix in _names_in(path.parent))
+    return any(suffix.lower() in _SHOWN_WITH for one in stems for suffix in suffixes_of(path.parent, one))
 
 
-def sidecar_of(source: str) -> Path | None:
+def sidecar_of(source: str, policy: MediaPolicy = DEFAULT_POLICY) -> Path | None:
     """The subtitles beside a film: of the same stem, else with a language (English first) after it."""
     film = Path(source)
     found = []
-    for stem, suffix in _names_in(film.parent):
+    for stem, suffix in beginning_with(film.parent, film.stem):
         language = stem.removeprefix(film.stem)
-        belongs = stem.startswith(film.stem) and (not language or _LANGUAGE.fullmatch(language))
-        if belongs and suffix.lower() in SUBTITLE_SUFFIXES:
+        belongs = suffix.lower() in SUBTITLE_SUFFIXES and (not language or _LANGUAGE.fullmatch(language))
+        if belongs and stays_beside(film.with_name(stem + suffix), policy):
             found.append((bool(language), not language.lower().startswith(".en"), stem + suffix))
     return film.parent / min(found)[2] if found else None
-
-
-def _names_in(folder: Path) -> list[tuple[str, str]]:
-    """Names of a folder's files, stems and suffixes; none if it cannot be listed."""
-    try:
-        return [os.path.splitext(entry.name) for entry in os.scandir(folder)]  # noqa: PTH122
-    except OSError:
-        return []
 
 
 def read_subtitles(path: Path, policy: MediaPolicy) -> list[Segment]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -118,6 +119,8 @@ def find_files(
 ) -> Iterator[Path]:
     """Files below a folder in the order of their names, without hidden ones and Chroma stores.
 
+    Folders that are links come last, so that a file goes by its own place.
+
     Args:
         root: The folder.
         wanted: Which files.
@@ -154,14 +157,20 @@ class _Walk:
 
     def files(self) -> Iterator[Path]:
         pending: list[tuple[Path, tuple[_Rules, ...]]] = [(self.root, ())]
-        while pending:
-            path, rules = pending.pop()
+        links: deque[tuple[Path, tuple[_Rules, ...]]] = deque()
+        while pending or links:
+            # a folder goes by its own name: links to folders wait until all folders are read
+            is_late = not pending
+            path, rules = links.popleft() if is_late else pending.pop()
             mode = self._mode(path)
             if mode is None:
                 continue
             place = "" if path is self.root else path.relative_to(self.root).as_posix()
             if stat.S_ISDIR(mode):
                 if place and (not self.wanted.recursive or self._is_ignored(f"{place}/", rules)):
+                    continue
+                if place and not is_late and path.is_symlink():
+                    links.append((path, rules))
                     continue
                 entries, rules = self._entries(path, place, rules)
                 pending += [(entry, rules) for entry in reversed(entries)]
@@ -175,12 +184,16 @@ class _Walk:
         except OSError as error:
             self._failed(path, LoadError(f"cannot reach {path}: {error.strerror or error}"))
             return None
-        if path is not self.root and path.is_symlink() and not path.resolve().is_relative_to(self.home):
-            # what a folder is handed over with should not decide what else on the disk is read
-            msg = f"{path} is a link that leads out of {self.root}: name its target to read it too"
-            self._failed(path, UnsafeSourceError(msg))
-            return None
-        return mode
+        return None if path is not self.root and self._leads_out(path) else mode
+
+    def _leads_out(self, path: Path) -> bool:
+        """Whether it is a link out of the folder, which is told."""
+        if not path.is_symlink() or path.resolve().is_relative_to(self.home):
+            return False
+        # what a folder is handed over with should not decide what else on the disk is read
+        msg = f"{path} is a link that leads out of {self.root}: name its target to read it too"
+        self._failed(path, UnsafeSourceError(msg))
+        return True
 
     def _entries(
         self, folder: Path, place: str, rules: tuple[_Rules, ...]
@@ -208,7 +221,7 @@ class _Walk:
 
     def _lines(self, path: Path) -> list[str]:
         try:
-            if not path.is_file():
+            if not path.is_file() or self._leads_out(path):
                 return []
             with path.open("rb") as file:
                 return file.read(_IGNORE_BYTES).decode("utf-8", "surrogateescape").splitlines()

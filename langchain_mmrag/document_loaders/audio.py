@@ -75,7 +75,7 @@ def with_words(name: str, source: str, policy: MediaPolicy, transcriber: Transcr
     parts = [name]
     if transcriber is not None:
         parts.append(transcriber.fingerprint)
-    sidecar = sidecar_of(source)
+    sidecar = sidecar_of(source, policy)
     if sidecar is not None:
         try:
             with open_local(str(sidecar), policy) as file:
@@ -91,7 +91,7 @@ def sound_parts(
     """Yield the documents of a recording; see `AudioLoader`."""
     facts = _facts(file)
     sound = SoundReader(file)
-    said = first_transcript(file, sidecar_of(file.source), formats=ANY_SOUND)
+    said = first_transcript(file, sidecar_of(file.source, file.policy), formats=ANY_SOUND)
     if said is None and transcriber is not None:
         said = transcriber.transcribe(sound.pieces())
     some = False

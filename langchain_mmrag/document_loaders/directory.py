@@ -19,7 +19,7 @@ from langchain_mmrag.document_loaders._reading import Outcome, read_file
 from langchain_mmrag.document_loaders._walk import LoadFailure, find_files, selection
 from langchain_mmrag.document_loaders.base import default_media_directory
 from langchain_mmrag.document_loaders.kinds import LoaderOptions, MakeLoader, OcrChoice
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
+from langchain_mmrag.media import MediaPolicy
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -96,7 +96,7 @@ class DirectoryLoader(BaseLoader):
             raise ValueError(msg)
         self.path = Path(path)
         self.options = LoaderOptions(
-            media_policy=media_policy or DEFAULT_POLICY,
+            media_policy=media_policy,
             media_directory=Path(media_directory) if media_directory else default_media_directory(),
             ocr=ocr,
             transcriber=transcriber,

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from langchain_core.document_loaders import BaseLoader
 
+from langchain_mmrag.document_loaders._ids import source_of
 from langchain_mmrag.document_loaders._sniff import Format, Glimpse
+from langchain_mmrag.document_loaders._suffixes import (
+    FILM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    SOUND_SUFFIXES,
+    suffixes,
+)
+from langchain_mmrag.document_loaders.base import SourceFile
 from langchain_mmrag.document_loaders.ocr import OCR, ocr_reader
 from langchain_mmrag.document_loaders.text import TextLoader
 from langchain_mmrag.errors import UnsupportedFormatError
@@ -35,7 +43,8 @@ class LoaderOptions:
     """What every loader of a folder is told.
 
     Attributes:
-        media_policy: What may be opened.
+        media_policy: What may be opened; `None` for what the store allows, where one is written to, else for
+            `DEFAULT_POLICY`.
         media_directory: Where pictures taken out of files go; `None` for the user's cache folder.
         ocr: Who reads the writing in pictures and scanned pages: `"auto"` for RapidOCR if the extra `ocr` is
             installed, `"on"` for RapidOCR, `"tesseract"`, a reader of your own, or `"off"` (also `None`).
@@ -50,7 +59,7 @@ class LoaderOptions:
         ValueError: If `ocr` is none of the choices, or a suffix has no dot.
     """
 
-    media_policy: MediaPolicy = DEFAULT_POLICY
+    media_policy: MediaPolicy | None = None
     media_directory: Path | None = None
     ocr: OCR | OcrChoice | None = "auto"
     transcriber: Transcriber | None = None
@@ -67,6 +76,11 @@ class LoaderOptions:
                 msg = f"loaders are named by suffixes in lower case with a dot, such as .tex, not {suffix!r}"
                 raise ValueError(msg)
 
+    @property
+    def policy(self) -> MediaPolicy:
+        """What may be opened."""
+        return self.media_policy or DEFAULT_POLICY
+
     @cached_property
     def reader(self) -> OCR | None:
         """The reader that `ocr` names: one for all loaders, as its models take memory.
@@ -79,7 +93,7 @@ class LoaderOptions:
     @property
     def common(self) -> dict[str, Any]:
         """What every loader of a file takes."""
-        return {"media_policy": self.media_policy, "media_directory": self.media_directory}
+        return {"media_policy": self.policy, "media_directory": self.media_directory}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +116,6 @@ class FileKind:
     format: Format | None = None
     extra: str = ""
     loader: KindLoader
-
-
-def _suffixes(names: str) -> frozenset[str]:
-    return frozenset(f".{name}" for name in names.split())
 
 
 def _class(module: str, name: str) -> Any:
@@ -161,14 +171,15 @@ def _pdf(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
 
 
 def _text(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
-    return TextLoader(path, media_policy=options.media_policy)
+    return TextLoader(path, media_policy=options.policy)
 
 
 def _old_office(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
-    if Glimpse(path, options.media_policy).is_encrypted_office:
-        msg = f"{path} is encrypted: save it without a password"
-    else:
-        msg = f"{path} is in an old format of office documents: save it as docx, xlsx, pptx or PDF"
+    from langchain_mmrag.document_loaders._zip import refuse_ole
+
+    # the file alone is looked at: nothing is taken out of it
+    refuse_ole(SourceFile(source_of(path), options.policy, options.media_directory or Path()))
+    msg = f"{path} is in an old format of office documents: save it as docx, xlsx, pptx or PDF"
     raise UnsupportedFormatError(msg)
 
 
@@ -176,15 +187,14 @@ KINDS: Final = (
     FileKind(
         name="picture",
         modality="image",
-        # those the decoder refuses are listed too: a picture that cannot be read is reported, not passed over
-        suffixes=_suffixes("jpg jpeg jpe jfif png gif webp bmp dib tif tiff avif svg heic heif jp2 jxl ico"),
+        suffixes=PICTURE_SUFFIXES,
         format="picture",
         loader=_image,
     ),
     FileKind(
         name="PDF",
         modality="text",
-        suffixes=_suffixes("pdf"),
+        suffixes=suffixes("pdf"),
         format="pdf",
         extra="pdf",
         loader=_pdf,
@@ -192,7 +202,7 @@ KINDS: Final = (
     FileKind(
         name="Word document",
         modality="text",
-        suffixes=_suffixes("docx docm"),
+        suffixes=suffixes("docx docm"),
         format="docx",
         extra="office",
         loader=_plain("docx", "DocxLoader"),
@@ -200,7 +210,7 @@ KINDS: Final = (
     FileKind(
         name="PowerPoint slides",
         modality="text",
-        suffixes=_suffixes("pptx pptm ppsx"),
+        suffixes=suffixes("pptx pptm ppsx"),
         format="pptx",
         extra="office",
         loader=_plain("pptx", "PptxLoader"),
@@ -208,7 +218,7 @@ KINDS: Final = (
     FileKind(
         name="Excel workbook",
         modality="table",
-        suffixes=_suffixes("xlsx xlsm"),
+        suffixes=suffixes("xlsx xlsm"),
         format="excel",
         extra="table",
         loader=_plain("excel", "ExcelLoader"),
@@ -216,14 +226,14 @@ KINDS: Final = (
     FileKind(
         name="old office document",
         modality="text",
-        suffixes=_suffixes("doc dot xls xlt ppt pps pot rtf"),
+        suffixes=suffixes("doc dot xls xlt ppt pps pot rtf"),
         format="old office",
         loader=_old_office,
     ),
     FileKind(
         name="Parquet table",
         modality="table",
-        suffixes=_suffixes("parquet"),
+        suffixes=suffixes("parquet"),
         format="parquet",
         extra="table",
         loader=_plain("parquet", "ParquetLoader"),
@@ -231,14 +241,14 @@ KINDS: Final = (
     FileKind(
         name="SQLite database",
         modality="table",
-        suffixes=_suffixes("sqlite sqlite3 db3"),  # .db is anybody's: its bytes decide
+        suffixes=suffixes("sqlite sqlite3 db3"),  # .db is anybody's: its bytes decide
         format="sqlite",
         loader=_plain("sql", "SQLLoader"),
     ),
     FileKind(
         name="web page",
         modality="text",
-        suffixes=_suffixes("html htm xhtml"),
+        suffixes=suffixes("html htm xhtml"),
         format="html",
         extra="office",
         loader=_page("html", "HTMLLoader"),
@@ -246,7 +256,7 @@ KINDS: Final = (
     FileKind(
         name="film",
         modality="video",
-        suffixes=_suffixes("mp4 m4v mov mkv webm avi mpg mpeg m2ts mts wmv asf flv ogv 3gp 3g2"),
+        suffixes=FILM_SUFFIXES,
         format="video",
         extra="video",
         loader=_film,
@@ -254,9 +264,7 @@ KINDS: Final = (
     FileKind(
         name="recording",
         modality="audio",
-        suffixes=_suffixes(
-            "wav mp3 flac ogg oga opus m4a m4b aac ac3 wma aiff aif au caf amr mka weba ape wv"
-        ),
+        suffixes=SOUND_SUFFIXES,
         format="audio",
         extra="audio",
         loader=_recording,
@@ -264,25 +272,25 @@ KINDS: Final = (
     FileKind(
         name="comma-separated table",
         modality="table",
-        suffixes=_suffixes("csv tsv"),
+        suffixes=suffixes("csv tsv"),
         loader=_plain("csv", "CSVLoader"),
     ),
     FileKind(
         name="JSON",
         modality="table",
-        suffixes=_suffixes("json jsonl ndjson"),
+        suffixes=suffixes("json jsonl ndjson"),
         loader=_plain("json", "JSONLoader"),
     ),
     FileKind(
         name="Markdown",
         modality="text",
-        suffixes=_suffixes("md markdown"),
+        suffixes=suffixes("md markdown"),
         loader=_page("markdown", "MarkdownLoader"),
     ),
     FileKind(
         name="text",
         modality="text",
-        suffixes=_suffixes("txt text rst log"),
+        suffixes=suffixes("txt text rst log"),
         loader=_text,
     ),
 )

@@ -171,7 +171,12 @@ class VideoLoader(FileLoader):
             yield from self._film(file, reader)
 
     def _sound_only(self, file: SourceFile, container: Any) -> Iterator[Part]:
-        said = self.transcriber or self.sound_search or sidecar_of(self.source) or container.streams.subtitles
+        said = (
+            self.transcriber
+            or self.sound_search
+            or sidecar_of(self.source, self.media_policy)
+            or container.streams.subtitles
+        )
         if not container.streams.audio or not said:
             has = "sound but no pictures" if container.streams.audio else "neither pictures nor sound"
             msg = f"{self.source} has {has}: give a transcriber to have its words searched"
@@ -237,7 +242,7 @@ class VideoLoader(FileLoader):
     def _transcript(self, file: SourceFile) -> Iterator[Segment]:
         """What is said, from where it costs least; what is broken of it costs nothing else."""
         try:
-            said = first_transcript(file, sidecar_of(self.source))
+            said = first_transcript(file, sidecar_of(self.source, self.media_policy))
             if said is None and self.transcriber is not None and _has_sound(file):
                 said = self.transcriber.transcribe(SoundReader(file).pieces())
             yield from said or ()

@@ -84,10 +84,10 @@ def index_paths(
         MissingDependencyError: If `options` ask for a reader that is not installed.
         ValueError: If a glob cannot be understood.
     """
-    given = options or LoaderOptions(media_policy=store.media_policy)
+    given = options or LoaderOptions()
     told = replace(
         given,
-        media_policy=media_policy or given.media_policy,
+        media_policy=media_policy or given.media_policy or store.media_policy,
         media_directory=given.media_directory or _pictures_of(store),
         sound_search=given.sound_search or store._audio_embedding is not None,  # noqa: SLF001
     )

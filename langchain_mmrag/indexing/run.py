@@ -143,7 +143,7 @@ class Run:
             file.maker = Maker(fingerprint, self.applied)
             if not file.known.is_whole(file.maker):
                 return False
-            with open_local(str(file.path), self.options.media_policy) as opened:
+            with open_local(str(file.path), self.options.policy) as opened:
                 return file_sha256(opened) in file.known.digests
 
         return partial(

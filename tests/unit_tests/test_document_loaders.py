@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from langchain_mmrag import errors
-from langchain_mmrag.document_loaders import DirectoryLoader, ImageLoader, TextLoader
+from langchain_mmrag import MultimodalChroma, errors
+from langchain_mmrag.document_loaders import DirectoryLoader, ImageLoader, LoaderOptions, TextLoader
+from langchain_mmrag.document_loaders._sidecars import is_sidecar
+from langchain_mmrag.document_loaders._subtitles import sidecar_of
 from langchain_mmrag.document_loaders.text import decode_text, estimate_tokens, split_passages
+from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.media import MediaPolicy
 
 
@@ -346,3 +349,93 @@ def test_loading_with_one_worker_reads_nothing_ahead(tmp_path):
 def test_an_unknown_on_error_is_refused(tmp_path):
     with pytest.raises(ValueError, match="on_error"):
         DirectoryLoader(tmp_path, on_error="ignore")
+
+
+# nothing out of the folder
+
+
+@pytest.mark.parametrize("name", ["photo.txt", "photo.png.json", "photo.xmp"])
+def test_a_caption_that_is_a_link_out_of_the_folder_counts_as_absent(tmp_path, name):
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.parent.mkdir()
+    secret.write_text('{"caption": "the key to the safe"}')
+    photo = picture(tmp_path / "project" / "photo.png")
+    photo.with_name(name).symlink_to(secret)
+    loader = DirectoryLoader(tmp_path / "project", ocr="off")
+    (document,) = loader.load()
+    assert document.page_content == ""
+    assert "caption" not in document.metadata
+    assert [Path(failure.source).name for failure in loader.failures] == [name]
+
+
+def test_a_caption_that_is_a_link_to_what_the_policy_allows_is_one(tmp_path):
+    text = tmp_path / "captions" / "one.txt"
+    text.parent.mkdir()
+    text.write_text("a red square")
+    photo = picture(tmp_path / "photos" / "photo.png")
+    photo.with_suffix(".txt").symlink_to(text)
+    photo.with_name("photo.png.txt").symlink_to(picture(tmp_path / "photos" / "other.png").name)
+    policy = MediaPolicy(roots=(tmp_path,))
+    assert ImageLoader(photo).load()[0].page_content == ""
+    assert ImageLoader(photo, media_policy=policy).load()[0].page_content == "a red square"
+    assert is_sidecar(photo.with_suffix(".txt"), policy)
+    assert not is_sidecar(photo.with_suffix(".txt"))
+
+
+def test_subtitles_that_are_a_link_out_of_the_folder_count_as_absent(tmp_path):
+    (tmp_path / "secret.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nthe key\n")
+    film = tmp_path / "project" / "film.mp4"
+    film.parent.mkdir()
+    film.touch()
+    film.with_suffix(".srt").symlink_to(tmp_path / "secret.srt")
+    assert sidecar_of(str(film)) is None
+    film.with_name("film.en.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nwords\n")
+    assert sidecar_of(str(film)) == film.with_name("film.en.srt")
+
+
+def test_what_lies_beside_is_listed_once_and_again_when_it_changes(tmp_path, monkeypatch):
+    for number in range(20):
+        picture(tmp_path / f"{number}.png").with_suffix(".txt").write_text("a red square")
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    long_ago = tmp_path.stat().st_mtime - 60
+    os.utime(tmp_path, (long_ago, long_ago))
+    assert all(is_sidecar(tmp_path / f"{number}.txt") for number in range(20))
+    assert len(listed) == 1
+    (tmp_path / "new.txt").write_text("a blue square")
+    assert not is_sidecar(tmp_path / "new.txt")
+    picture(tmp_path / "new.JpG")
+    assert is_sidecar(tmp_path / "new.txt")
+
+
+def test_an_ignore_file_that_is_a_link_out_of_the_folder_says_nothing(tmp_path):
+    (tmp_path / "rules").write_text("*.txt")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "a.txt").write_text("words")
+    (tmp_path / "project" / ".gitignore").symlink_to(tmp_path / "rules")
+    loader = DirectoryLoader(tmp_path / "project")
+    assert names(loader.load()) == ["a.txt"]
+    assert [Path(failure.source).name for failure in loader.failures] == [".gitignore"]
+
+
+def test_folders_go_before_links_to_them(tmp_path):
+    (tmp_path / "z" / "deep").mkdir(parents=True)
+    (tmp_path / "z" / "deep" / "note.txt").write_text("words")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    (tmp_path / "b").symlink_to(tmp_path / "z" / "deep")
+    (tmp_path / "elsewhere").mkdir()
+    (document,) = DirectoryLoader(tmp_path).load()
+    assert document.metadata["source"] == str(tmp_path / "z" / "deep" / "note.txt")
+
+
+def test_the_policy_of_a_store_holds_whatever_the_other_options_say(counting_embeddings, tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "a.txt").write_text("words")
+    policy = MediaPolicy(roots=(tmp_path / "nowhere",))
+    store = MultimodalChroma("policy", counting_embeddings, media_policy=policy)
+    report = index_paths(store, folder, options=LoaderOptions(ocr="off"))
+    assert (report.added, len(report.failed)) == (0, 1)
+    wide = LoaderOptions(media_policy=MediaPolicy(), ocr="off")
+    assert index_paths(store, folder, options=wide).added == 1

@@ -222,10 +222,15 @@ def test_every_kind_has_a_loader_that_says_what_it_makes(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"), [("a.xls", "save it as docx, xlsx, pptx or PDF"), ("a.xlsx", "without a password")]
+    ("name", "content", "remedy"),
+    [
+        ("a.rtf", b"{\\rtf1\\ansi hello}", "save it as docx, xlsx, pptx or PDF"),
+        ("a.xls", OLE + "Workbook".encode("utf-16-le"), "is an Excel file of before 2007: save it as .xlsx"),
+        ("a.xlsx", OLE + "EncryptedPackage".encode("utf-16-le"), "protected by a password: save it without"),
+    ],
 )
-def test_old_and_encrypted_office_documents_are_refused_with_what_to_do(tmp_path, name, remedy):
-    (tmp_path / name).write_bytes(OLE)
+def test_old_and_encrypted_office_documents_are_refused_with_what_to_do(tmp_path, name, content, remedy):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(errors.UnsupportedFormatError, match=remedy) as refused:
         loader_for(tmp_path / name, LoaderOptions())
     assert name in str(refused.value)
@@ -301,3 +306,12 @@ def test_without_what_it_needs_reading_of_pictures_is_off_unless_it_is_asked_for
     assert LoaderOptions(ocr="auto").reader is None
     with pytest.raises(errors.MissingDependencyError, match=r"langchain-mmrag\[ocr\]"):
         _ = LoaderOptions(ocr="on").reader
+
+
+def test_options_say_nothing_of_the_policy_unless_they_are_told(tmp_path):
+    (tmp_path / "a.txt").write_text("words")
+    assert LoaderOptions().media_policy is None
+    narrow = LoaderOptions(media_policy=MediaPolicy(roots=(tmp_path / "in",)))
+    assert loader_for(tmp_path / "a.txt", LoaderOptions()).load()
+    with pytest.raises(errors.UnsafeSourceError):
+        loader_for(tmp_path / "a.txt", narrow)
