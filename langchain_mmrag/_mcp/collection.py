@@ -32,7 +32,7 @@ from langchain_mmrag.queries import Query
 from langchain_mmrag.quotes import PASSAGE_CHARS, shortened
 from langchain_mmrag.reranking.base import RELEVANCE_SCORE
 from langchain_mmrag.retrievers import MultimodalRetriever
-from langchain_mmrag.tools.filters import MetadataKey, keys_seen, sampled_metadata, to_where
+from langchain_mmrag.tools.filters import MetadataKey, keys_seen, listed, sampled_metadata, to_where
 from langchain_mmrag.tools.stored import within
 from langchain_mmrag.tools.telling import told_error, web_link
 from langchain_mmrag.types import CAPTION, SOURCE, image_source
@@ -244,13 +244,15 @@ class ServedCollection:
         modalities: Counter[str] = Counter()
         for metadata in self._metadatas():
             modalities[kind_of(Document("", metadata=metadata))] += 1
+        keys = self.keys()
+        named = listed(keys)
         recorded = self.store._client.get_collection(self.store._collection_name).metadata or {}  # noqa: SLF001
         return Summary(
             name=self.name,
             documents=modalities.total(),
             modalities=dict(sorted(modalities.items())),
             embedding=recorded.get(EMBEDDING),
-            metadata_keys=[key.told for key in self.keys().values()],
+            metadata_keys=[key.told if name in named else name for name, key in keys.items()],
         )
 
     def _metadatas(self) -> Iterator[dict[str, Any]]:

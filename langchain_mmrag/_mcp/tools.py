@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Generic, TypeVar
 
 from langchain_core.documents import Document
@@ -153,8 +154,9 @@ class Tools:
     def _keys(self) -> dict[str, MetadataKey]:
         """Those of all collections; what they mean in one of them is looked up when a search names them."""
         keys: dict[str, MetadataKey] = {}
-        for collection in self._collections.values():
-            keys |= collection.keys()
+        # the first of each come first: not all may be listed
+        for each in zip_longest(*(collection.keys().items() for collection in self._collections.values())):
+            keys |= dict(filter(None, each))
         return keys
 
     def _tool(

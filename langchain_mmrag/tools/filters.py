@@ -51,9 +51,27 @@ _HIDDEN: Final = frozenset(
         types.COLLAPSED_IDS,
     }
 )
-_OF_FILES: Final = (types.SOURCE, types.MIME_TYPE, types.WIDTH, types.HEIGHT)  # after all that somebody chose
+_OF_LOADERS: Final = (  # after columns of tables and all else that somebody chose
+    types.PAGE,
+    types.SHEET,
+    types.HEADING,
+    types.TITLE,
+    types.START_S,
+    types.SOURCE,
+    types.MIME_TYPE,
+    types.WIDTH,
+    types.HEIGHT,
+    types.ROW,
+    types.LAST_ROW,
+    "rows",
+    types.END_S,
+    "duration_s",
+    types.OCR_CONFIDENCE,
+)
 _OWN_PREFIXES: Final = ("mmrag_", "chroma:", "lc_")
-_MOST_KEYS: Final = 16
+_MOST_KEYS: Final = 200
+_MOST_LISTED: Final = 40
+_LISTED_CHARS: Final = 900
 _LONGEST_KEY: Final = 40
 _MOST_VALUES_SHOWN: Final = 8
 _LONGEST_VALUE_SHOWN: Final = 32
@@ -103,7 +121,7 @@ class MetadataKey:
             what = "text, the name of a file or its address" if self.by_name else "text"
             parts.append(f"{what}{self._few_values()}")
         if "number" in self.kinds:
-            seen = f", {self.lowest:g} to {self.highest:g}" if self.lowest <= self.highest else ""
+            seen = f", {self.lowest:.10g} to {self.highest:.10g}" if self.lowest <= self.highest else ""
             parts.append(f"number{seen}")
         if "boolean" in self.kinds:
             parts.append("true or false")
@@ -119,8 +137,9 @@ class MetadataKey:
 def keys_seen(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, MetadataKey]:
     """The keys of a sample of metadata that a model may filter by, the most frequent first.
 
-    Sources are told by name, sizes and formats come last. Not among them: marks of the store, digests, paths
-    of this machine, addresses with a password, lists, and names that are no plain words.
+    Sources are told by name. What loaders tell of places, sizes and formats comes after what is somebody's
+    own, but among the keys that are listed. Not among them: marks of the store, digests, paths of this
+    machine, addresses with a password, lists, and names that are no plain words.
     """
     keys: dict[str, MetadataKey] = {}
     counts: Counter[str] = Counter()
@@ -138,9 +157,20 @@ def keys_seen(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, Metada
             counts[name] += 1
             keys.setdefault(name, MetadataKey(name)).see(value)
     frequent = [name for name, _ in counts.most_common() if name not in unfit]
-    of_files = [name for name in _OF_FILES if name in frequent]
-    own = [name for name in frequent if name not in of_files][: _MOST_KEYS - len(of_files)]
-    return {name: keys[name] for name in [*own, *of_files]}
+    of_loaders = [name for name in _OF_LOADERS if name in frequent]
+    own = [name for name in frequent if name not in of_loaders]
+    first = _MOST_LISTED - len(of_loaders)
+    return {name: keys[name] for name in [*own[:first], *of_loaders, *own[first:]][:_MOST_KEYS]}
+
+
+def listed(keys: Mapping[str, MetadataKey]) -> list[str]:
+    """The keys that are named to a model: as many as there is room for; it may use the others too."""
+    names: list[str] = []
+    for name in [*keys][:_MOST_LISTED]:
+        if sum(map(len, names)) + len(name) > _LISTED_CHARS:
+            break
+        names.append(name)
+    return names
 
 
 def keys_told(kinds: Mapping[str, type]) -> dict[str, MetadataKey]:
@@ -207,10 +237,13 @@ def filter_field(keys: Mapping[str, MetadataKey]) -> tuple[Any, Any]:
 
     Flat on purpose: strings, enumerations and lists are what every provider's form of a schema has.
     """
+    names = listed(keys)
+    # an enumeration would forbid the keys that are not listed
+    named: dict[str, Any] = {"enum": names} if len(names) == len(keys) else {}
     condition = create_model(
         "Condition",
         __config__=ConfigDict(extra="forbid"),
-        key=(str, Field(description="Which key.", json_schema_extra={"enum": [*keys]})),
+        key=(str, Field(description="Which key.", json_schema_extra=named)),
         op=(Operator, Field("eq", description="How it compares; gt, gte, lt and lte are for numbers.")),
         values=(
             Annotated[list[str], BeforeValidator(_as_words), AfterValidator(_bounded_values)],
@@ -222,10 +255,10 @@ def filter_field(keys: Mapping[str, MetadataKey]) -> tuple[Any, Any]:
         BeforeValidator(_decoded),
         AfterValidator(_bounded_conditions),
     ]
-    return kind, Field(None, description=_described(keys))
+    return kind, Field(None, description=_described({name: keys[name] for name in names}, len(keys)))
 
 
-def _described(keys: Mapping[str, MetadataKey]) -> str:
+def _described(keys: Mapping[str, MetadataKey], count: int) -> str:
     text = (
         "Only documents whose metadata meets all of these conditions. Leave it out unless the user asks for"
         " something it can tell. Keys: "
@@ -237,16 +270,18 @@ def _described(keys: Mapping[str, MetadataKey]) -> str:
         if lines[longest] == name:
             break
         lines[longest] = name
-    return text + "; ".join(lines)
+    more = f"; and {count - len(keys)} more, such as columns that results show" if count > len(keys) else ""
+    return text + "; ".join(lines) + more
 
 
 def how_to_filter(keys: Mapping[str, MetadataKey]) -> str:
     """What to tell a model whose filter was no good."""
-    key = next(iter(keys))
-    return (
-        f'a filter is a list like [{{"key": "{key}", "op": "eq", "values": ["..."]}}]; known keys: '
-        f"{', '.join(keys)}"
+    number = next((key for key in keys.values() if "number" in key.kinds and key.lowest <= key.highest), None)
+    name, op, value = (
+        (number.name, "gte", f"{number.lowest:g}") if number else (next(iter(keys)), "eq", "...")
     )
+    example = json.dumps([{"key": name, "op": op, "values": [value]}], ensure_ascii=False)
+    return f"a filter is a list like {example}; known keys: {', '.join(listed(keys))}"
 
 
 # --- to Chroma's form --------------------------------------------------------------------------------------
@@ -270,7 +305,7 @@ def _condition(asked: Any, keys: Mapping[str, MetadataKey]) -> dict[str, Any]:
         return _equal(key, asked.op, asked.values)
     numbers = [number for value in asked.values if (number := _number(value)) is not None]
     if "number" not in key.kinds or len(numbers) != 1 or len(asked.values) != 1:
-        msg = f"The filter is wrong: {asked.op} compares numbers, and takes one; known keys: {_told(keys)}"
+        msg = f"The filter is wrong: {asked.op} compares numbers, and takes one; {how_to_filter(keys)}"
         raise ToolException(msg)
     return {key.name: {f"${asked.op}": numbers[0]}}
 
@@ -306,10 +341,6 @@ def _number(value: str) -> int | float | None:
     if not math.isfinite(number) or abs(number) > 2**53:  # beyond, a float no longer tells integers apart
         return None
     return int(number) if number.is_integer() else number
-
-
-def _told(keys: Mapping[str, MetadataKey]) -> str:
-    return "; ".join(key.told for key in keys.values())
 
 
 def _short(value: str) -> str:

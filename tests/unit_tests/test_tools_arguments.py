@@ -14,7 +14,7 @@ from langchain_google_genai._function_utils import convert_to_genai_function_dec
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.retrievers import MultimodalRetriever
 from langchain_mmrag.tools import create_search_tool
-from langchain_mmrag.tools.filters import MAX_CONDITIONS, MAX_VALUES, keys_seen
+from langchain_mmrag.tools.filters import MAX_CONDITIONS, MAX_VALUES, keys_seen, listed
 from langchain_mmrag.tools.results import name_of
 from tests.unit_tests.answering import ShelfRetriever, note, picture_file
 from tests.unit_tests.media_server import OPEN, Server
@@ -359,13 +359,39 @@ def test_the_schema_stays_small_and_plain_whatever_the_metadata():
     many = [{f"key {number}": "x" * 30 + str(number % 7) for number in range(100)}] * 3
     many += [{"bad\nname": "x", "a" * 100: 1, "$or": 1, "mmrag_x": 1, "list": ["a"], "quote": 'say "hi"\n'}]
     keys = keys_seen(many)
-    assert len(keys) == 16
+    assert len(keys) == 101  # of the others only the quote is a plain name
     assert all(key.isprintable() and len(key) <= 40 for key in keys)
-    varied = [{f"key {number}": f"{'x' * 25}{row}" for number in range(16)} for row in range(8)]
+    assert len(listed(keys)) == 40
+    varied = [{f"{'key' * 11} {number}": f"{'x' * 25}{row}" for number in range(50)} for row in range(8)]
     retriever = FilteringRetriever(documents=[])
     tool = create_search_tool(retriever, filter_keys=dict.fromkeys(varied[0], str))
     assert len(tool.args["filter"]["description"]) < 1_500
+    assert "more" in tool.args["filter"]["description"]
     assert sum(len(key.told) for key in keys_seen(varied).values()) > 1_500
+
+
+def test_columns_come_before_what_loaders_tell_and_are_accepted_though_not_listed():
+    files = [
+        {"source": "a.png", "width": 3, "height": 2, "ocr_confidence": 0.9, "page": 1, "duration_s": 3.5}
+    ]
+    rows = [{"berth": 4, "length_m": 9.5}, {"time_ts": 1714543200.0}, {f"column {n}": n for n in range(60)}]
+    keys = keys_seen([*files * 20, *rows])
+    assert [*keys][:3] == ["berth", "length_m", "time_ts"]
+    assert {"page", "source", "ocr_confidence"} < {*listed(keys)}
+    assert "column 59" not in listed(keys)
+    tool = create_search_tool(FilteringRetriever(documents=[note("a")]), filter_keys=dict.fromkeys(keys, int))
+    assert keys["time_ts"].told == "time_ts (number, 1714543200 to 1714543200)"
+    schema = json.dumps(tool.args)
+    assert "column 59" not in schema
+    assert "enum" not in json.dumps(
+        tool.args_schema.model_json_schema()["$defs"]["Condition"]["properties"]["key"]
+    )
+    assert call(tool, query="a", filter=[condition("column 59", "lt", "60")]).status == "success"
+
+
+def test_a_wrong_filter_is_told_with_an_example_of_a_comparison(tool):
+    message = call(tool, query="red", filter={"year": {"$lt": 2020}})
+    assert '[{"key": "year", "op": "gte", "values": ["2019"]}]' in message.content
 
 
 def test_lists_and_paths_of_this_machine_are_no_keys():
