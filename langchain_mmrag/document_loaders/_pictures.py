@@ -58,7 +58,7 @@ class PagePictures:
         self.file = file
         self.home = file.path.parent
         self.folder = folder or self.home
-        self.policy = _inside(file.policy, self.folder)
+        self.policy = policy_inside(file.policy, self.folder)
         self.fetch = fetch
         self.kept = {} if kept is None else kept  # may still be filled
         self._seen = set[str]()
@@ -132,20 +132,11 @@ class PagePictures:
         return self._own_file(src)
 
     def _own_file(self, src: str) -> dict[str, Any] | None:
-        """A picture that is a file of its own: it and that file's own document count as one."""
         path = self._path_of(src)
         self.file.shows |= {path} if path else set()
         if path is None or self._is_repeat(path):
             return None
-        facts = image_facts(path, self.policy)
-        return {
-            PATH: path,
-            MIME_TYPE: facts.mime_type,
-            WIDTH: facts.width,
-            HEIGHT: facts.height,
-            SHA256: facts.sha256,
-            PARENT_ID: file_document_id(source_of(path), facts.sha256),
-        }
+        return own_picture(path, self.policy)
 
     def _path_of(self, src: str) -> str | None:
         """Where a relative path, or a `file:` address, leads; `None` for addresses of other kinds."""
@@ -171,8 +162,25 @@ class PagePictures:
         return False
 
 
-def _inside(policy: MediaPolicy, folder: Path) -> MediaPolicy:
-    """The policy with roots no wider than `folder`."""
+def own_picture(path: str, policy: MediaPolicy) -> dict[str, Any]:
+    """Metadata of a picture that is a file of its own: it and that file's own document count as one.
+
+    Raises:
+        LoadError: If it cannot be read.
+    """
+    facts = image_facts(path, policy)
+    return {
+        PATH: path,
+        MIME_TYPE: facts.mime_type,
+        WIDTH: facts.width,
+        HEIGHT: facts.height,
+        SHA256: facts.sha256,
+        PARENT_ID: file_document_id(source_of(path), facts.sha256),
+    }
+
+
+def policy_inside(policy: MediaPolicy, folder: Path) -> MediaPolicy:
+    """The policy with roots no wider than `folder`: what comes from anywhere points to anything."""
     real = PurePath(os.path.realpath(folder))
     if policy.roots is None:
         return replace(policy, roots=(Path(real),))

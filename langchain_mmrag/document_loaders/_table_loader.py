@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Final, TypedDict
 
 from langchain_mmrag.document_loaders._columns import columns_of, typed_metadata
@@ -26,7 +27,7 @@ from langchain_mmrag.document_loaders._tables import (
 from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
 from langchain_mmrag.errors import LoadError
 from langchain_mmrag.media import MediaPolicy, describe_source
-from langchain_mmrag.types import LAST_ROW, ROW, SHEET
+from langchain_mmrag.types import LAST_ROW, PARENT_ID, ROW, SHEET
 
 MAX_ROWS: Final = 1_000_000
 MAX_WIDTH: Final = 16_384
@@ -45,6 +46,7 @@ class TableOptions(TypedDict, total=False):
     group_by: str | None
     summary: bool
     image_columns: Sequence[str] | None
+    picture_root: str | os.PathLike[str] | None
     max_rows: int
     charts: bool
     media_policy: MediaPolicy | None
@@ -69,7 +71,8 @@ class TableLoader(FileLoader):
     in one document, the metadata has what is the same in all of them.
 
     A table of more than one row gets a document more that tells what is in it, by which it is found as a
-    whole. Pictures that rows name or hold become documents of their own, with their row as parent.
+    whole. Pictures that rows name or hold become documents of their own, near their row. One that is a file
+    of its own counts as one with that file's own document, one that was taken out or fetched with its row.
 
     Args:
         path: The file.
@@ -78,6 +81,7 @@ class TableLoader(FileLoader):
         summary: Whether a table gets a document that sums it up.
         image_columns: Names of columns that hold paths or addresses of pictures. By default columns whose
             values are paths of pictures that open; addresses are fetched only if their column is named.
+        picture_root: Folder that pictures which rows name must lie in; the file's own by default.
         max_rows: Rows read of a table.
         charts: Whether the first columns of numbers are drawn too, as pictures (by matplotlib, which the
             extra `eval` brings).
@@ -96,6 +100,7 @@ class TableLoader(FileLoader):
         group_by: str | None = None,
         summary: bool = True,
         image_columns: Sequence[str] | None = None,
+        picture_root: str | os.PathLike[str] | None = None,
         max_rows: int = MAX_ROWS,
         charts: bool = False,
         media_policy: MediaPolicy | None = None,
@@ -112,6 +117,7 @@ class TableLoader(FileLoader):
         self.group_by = group_by
         self.summary = summary
         self.image_columns = image_columns
+        self.picture_root = None if picture_root is None else Path(picture_root)
         self.max_rows = max_rows
         self.charts = charts
 
@@ -180,7 +186,10 @@ class _Reading:
         self._lay_out(table)
         fitted = [self._fit(row) for _, row in self._sample]
         self._columns = columns_of(self._header, fitted, decimal_comma=table.decimal_comma)
-        self._pictures = RowPictures(file, self._header, fitted, loader.image_columns)
+        self._check_image_columns(table.name)
+        self._pictures = RowPictures(
+            file, self._header, fitted, loader.image_columns, folder=loader.picture_root
+        )
         self._summary = TableSummary(table, self._columns, describe_source(_name_of(file.source)))
         self._head = markdown_table(self._header, [])
         self._charts = (
@@ -299,8 +308,20 @@ class _Reading:
                 modality="image",
                 metadata={**row.metadata, **self._named, ROW: row.number, **picture},
                 key=f"{key}-picture-{number}",
-                parent=part.key,
+                parent=None if PARENT_ID in picture else part.key,
+                near=part.key,
             )
+
+    def _check_image_columns(self, table_name: str) -> None:
+        missing = [name for name in self._loader.image_columns or () if name not in self._header]
+        if not missing:
+            return
+        has = f"it has {', '.join(self._header[:20])}"
+        if table_name:  # another of the file's tables may have it
+            self._file.problem(f"{table_name}: no column {', '.join(missing)} of pictures: {has}")
+            return
+        msg = f"{self._file.source} has no column {', '.join(missing)} of pictures: {has}"
+        raise LoadError(msg)
 
     def _tell(self) -> None:
         self._pictures.tell_rest()

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from langchain_mmrag.document_loaders._pictures import own_picture, policy_inside
 from langchain_mmrag.document_loaders._tables import Cell
 from langchain_mmrag.document_loaders.base import SourceFile
-from langchain_mmrag.errors import LoadError
-from langchain_mmrag.media import image_facts, is_url, read_media
+from langchain_mmrag.errors import LoadError, UnsafeSourceError
+from langchain_mmrag.media import is_url, read_media
 from langchain_mmrag.media.formats import sniff
-from langchain_mmrag.types import HEIGHT, MIME_TYPE, PATH, SHA256, WIDTH
 
 _PICTURE_NAME = re.compile(
     r"[^\n]{1,500}\.(?:png|jpe?g|jpe|jfif|gif|webp|bmp|tiff?|avif|hei[cf]|svg)", re.IGNORECASE
@@ -31,12 +31,14 @@ class RowPictures:
     A column of text is taken for one of paths if more than half of its values in the sample end like names of
     pictures and one of the first is there and opens. Addresses are fetched only from columns that were named:
     a table that is indexed should not make a computer call on strangers. Bytes that are a picture always are.
+    A table comes from anywhere: files are read only inside `folder`, and what lies outside is told.
 
     Args:
         file: Whose folder relative paths start from.
         header: Names of the columns.
         sample: The first rows.
         columns: Names of the columns of pictures, if they are known.
+        folder: Which folder pictures that are files must lie in; the table's own by default.
     """
 
     def __init__(
@@ -45,9 +47,12 @@ class RowPictures:
         header: Sequence[str],
         sample: Sequence[Sequence[Cell]],
         columns: Sequence[str] | None = None,
+        *,
+        folder: Path | None = None,
     ) -> None:
         self._file = file
         self._folder = Path(file.source).parent
+        self._policy = policy_inside(file.policy, folder or self._folder)
         self._named = columns is not None
         self._header = header
         if columns is None:
@@ -95,17 +100,10 @@ class RowPictures:
     def _found(self, value: str) -> dict[str, Any]:
         path = os.path.abspath(self._folder / value)  # noqa: PTH100  links are not resolved
         try:
-            facts = image_facts(path, self._file.policy)
+            return own_picture(path, self._policy)
         except LoadError:
             self._file.shows |= {path} if len(self._file.shows) < _MOST_SHOWN else set()
             raise
-        return {
-            PATH: path,
-            MIME_TYPE: facts.mime_type,
-            WIDTH: facts.width,
-            HEIGHT: facts.height,
-            SHA256: facts.sha256,
-        }
 
     def _fetched(self, address: str, name: str) -> dict[str, Any] | None:
         """Fetched once and kept: what an address gives may be another picture tomorrow, or none."""
@@ -127,14 +125,21 @@ class RowPictures:
         cells = [row[place] for row in sample if place < len(row)]
         values = [cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()]
         named = [value for value in values if _PICTURE_NAME.fullmatch(value) and not is_url(value)]
-        return len(named) * 2 > len(values) and any(map(self._opens, dict.fromkeys(named[:_TRIED])))
-
-    def _opens(self, value: str) -> bool:
-        try:
-            self._found(value)
-        except LoadError:
+        if len(named) * 2 <= len(values):
             return False
-        return True
+        refused: LoadError | None = None
+        for value in dict.fromkeys(named[:_TRIED]):
+            try:
+                self._found(value)
+            except UnsafeSourceError as error:
+                refused = refused or error
+            except LoadError:
+                continue
+            else:
+                return True
+        if refused:
+            self._file.problem(f"the pictures of {self._header[place]} are left alone: {refused}")
+        return False
 
     def _tell(self, number: int, error: LoadError) -> None:
         self._failed += 1

@@ -25,6 +25,7 @@ from langchain_mmrag.document_loaders._columns import columns_of, metadata_keys,
 from langchain_mmrag.document_loaders._tables import Table, markdown_table, table_parts
 from langchain_mmrag.document_loaders.csv import CSVLoader
 from langchain_mmrag.document_loaders.excel import ExcelLoader
+from langchain_mmrag.document_loaders.image import ImageLoader
 from langchain_mmrag.document_loaders.json import JSONLoader
 from langchain_mmrag.document_loaders.parquet import ParquetLoader
 from langchain_mmrag.document_loaders.sql import SQLLoader
@@ -622,7 +623,8 @@ def test_a_column_of_paths_makes_pictures_of_its_rows(tmp_path):
     pictures = [document for document in documents if document.metadata.get("modality") == "image"]
     assert [picture.metadata["path"] for picture in pictures] == [str(tmp_path / name) for name in names[:2]]
     row = documents[documents.index(pictures[1]) - 1]
-    assert pictures[1].metadata["parent_id"] == row.id
+    assert pictures[1].metadata["near_id"] == row.id
+    assert pictures[1].metadata["parent_id"] == ImageLoader(tmp_path / "img" / "b.png").load()[0].id
     assert pictures[1].page_content == row.page_content
     expected = {
         "name": "n1",
@@ -643,7 +645,11 @@ def test_a_column_of_paths_makes_pictures_of_its_rows(tmp_path):
     ("values", "options", "policy", "found"),
     [
         (["in/a.png"], {}, {}, 1),
-        (["../out.png"], {}, {}, 1),
+        (["../out.png"], {}, {}, 0),
+        (["{root}/out.png"], {"image_columns": ["photo"]}, {}, 0),
+        (["../out.png", "in/a.png"], {}, {}, 1),
+        (["../out.png", "in/a.png"], {"picture_root": "{root}"}, {}, 2),
+        (["../out.png"], {"picture_root": "{root}"}, {"roots": True}, 0),
         (["../out.png"], {"image_columns": ["photo"]}, {"roots": True}, 0),
         (["in/none.png"], {}, {}, 0),
         (["in/a.png", "words", "words"], {}, {}, 0),
@@ -658,10 +664,16 @@ def test_only_pictures_that_may_be_opened_are_taken(values, options, policy, fou
     (folder / "in").mkdir(parents=True)
     for name in (folder / "in" / "a.png", tmp_path / "out.png"):
         Image.new("RGB", (8, 6)).save(name)
-    (folder / "t.csv").write_text("n,photo\n" + "".join(f"{n},{value}\n" for n, value in enumerate(values)))
+    lines = "".join(f"{n},{value}\n" for n, value in enumerate(values))
+    (folder / "t.csv").write_text("n,photo\n" + lines.format(root=tmp_path))
+    if "picture_root" in options:
+        options = {"picture_root": options["picture_root"].format(root=tmp_path)}
     limits = {**policy, "roots": (folder,)} if policy.get("roots") else policy
-    documents = CSVLoader(folder / "t.csv", media_policy=MediaPolicy(**limits), **options).load()
-    assert sum(document.metadata.get("modality") == "image" for document in documents) == found
+    loader = CSVLoader(folder / "t.csv", media_policy=MediaPolicy(**limits), **options)
+    assert sum(document.metadata.get("modality") == "image" for document in loader.load()) == found
+    outside = [value for value in values if "out.png" in value]
+    is_told = any("lies outside the allowed folders" in str(problem) for problem in loader.problems)
+    assert is_told == bool(outside and found < len(values))
 
 
 def test_addresses_in_a_named_column_are_fetched_once_each_and_dead_ones_given_up(tmp_path, serve):
@@ -820,6 +832,16 @@ def test_a_column_to_group_by_must_be_there(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(errors.LoadError, match=r"no column 'c' to group by: it has a, b"):
         CSVLoader(tmp_path / "a.csv", group_by="c").load()
+
+
+def test_a_column_of_pictures_must_be_there_in_a_table_that_is_the_only_one(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(errors.LoadError, match=r"no column photo of pictures: it has a, b"):
+        CSVLoader(tmp_path / "a.csv", image_columns=["a", "photo"]).load()
+    sales_workbook(tmp_path / "a.xlsx")
+    loader = ExcelLoader(tmp_path / "a.xlsx", image_columns=["product"])
+    assert len(rows(loader.load())) == len(rows(ExcelLoader(tmp_path / "a.xlsx").load()))
+    assert "by year: no column product of pictures" in str(loader.problems)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
