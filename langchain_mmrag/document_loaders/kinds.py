@@ -134,7 +134,7 @@ def _plain(module: str, name: str) -> KindLoader:
 
 
 def _page(module: str, name: str) -> KindLoader:
-    """For a loader of pages, which show pictures that lie beside them."""
+    """For a loader of pages or tables, which show pictures that lie beside them."""
 
     def make(path: Path, options: LoaderOptions, root: Path | None) -> BaseLoader:
         loader: BaseLoader = _class(module, name)(path, picture_root=root, **options.common)
@@ -221,7 +221,7 @@ KINDS: Final = (
         suffixes=suffixes("xlsx xlsm"),
         format="excel",
         extra="table",
-        loader=_plain("excel", "ExcelLoader"),
+        loader=_page("excel", "ExcelLoader"),
     ),
     FileKind(
         name="old office document",
@@ -236,14 +236,14 @@ KINDS: Final = (
         suffixes=suffixes("parquet"),
         format="parquet",
         extra="table",
-        loader=_plain("parquet", "ParquetLoader"),
+        loader=_page("parquet", "ParquetLoader"),
     ),
     FileKind(
         name="SQLite database",
         modality="table",
         suffixes=suffixes("sqlite sqlite3 db3"),  # .db is anybody's: its bytes decide
         format="sqlite",
-        loader=_plain("sql", "SQLLoader"),
+        loader=_page("sql", "SQLLoader"),
     ),
     FileKind(
         name="web page",
@@ -273,13 +273,13 @@ KINDS: Final = (
         name="comma-separated table",
         modality="table",
         suffixes=suffixes("csv tsv"),
-        loader=_plain("csv", "CSVLoader"),
+        loader=_page("csv", "CSVLoader"),
     ),
     FileKind(
         name="JSON",
         modality="table",
         suffixes=suffixes("json jsonl ndjson"),
-        loader=_plain("json", "JSONLoader"),
+        loader=_page("json", "JSONLoader"),
     ),
     FileKind(
         name="Markdown",
