@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import erfc, exp, sqrt
+from statistics import NormalDist
 from typing import cast
 
 import numpy as np
@@ -13,10 +15,11 @@ from langchain_mmrag._store.second_vectors import SecondVectors, StoredVectors, 
 from langchain_mmrag.fusion import Chance, fused, joined
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.queries import Query
-from langchain_mmrag.ranking import SIDES, FloatArray, Side, relevance, unit
+from langchain_mmrag.ranking import SIDES, FloatArray, Side, relevance, reordered, unit
 
 STANDS_OUT = 2.5  # standard deviations: chance hardly does
 _TINY = 1e-9
+_FARTHEST = 30.0  # standard deviations: beyond it there is no number for chance
 _PRIOR_ITEMS = 2.0  # that all texts count for beside the few of one side
 
 
@@ -162,26 +165,41 @@ def _with_sound(
     """Scores and relevances with what rows sound like.
 
     The vector of a row without a text says nothing. Such a recording scores what its sound does, and if that
-    is not known what chance does.
+    is not known what chance does. Others score by what they say or show, or by their sound: a horn sounds
+    like one whatever is said meanwhile, and words are no less said for what is heard with them.
     """
-    stands = {side: sound.standing(side, sound.cosines([id_ for id_, _ in rows[side]])) for side in scores}
-    told = {
-        side: np.array([side == "image" or entry.has_text for _, entry in rows[side]], dtype=bool)
-        for side in scores
-    }
-    both = joined(
-        *({side: each[told[side]] for side, each in given.items()} for given in (scores, sure, stands))
-    )
-    # Not by the likeness of sounds to each other: that to words is on a scale of its own.
-    found = {side: np.nan_to_num(each, nan=0.0) for side, each in stands.items()}
-    certain = {
-        side: np.where(np.isnan(each), 0.0, relevance(found[side], sound.count))
-        for side, each in stands.items()
-    }
-    for result, given in zip((found, certain), both, strict=True):
-        for side, each in given.items():
-            result[side][told[side]] = each
-    return found, certain
+    found, certain = {}, {}
+    for side, given in scores.items():
+        stands = sound.standing(side, sound.cosines([id_ for id_, _ in rows[side]]))
+        heard = ~np.isnan(stands)
+        alone = np.nan_to_num(stands, nan=0.0)
+        told = np.array([side == "image" or entry.has_text for _, entry in rows[side]], dtype=bool)
+        found[side] = np.where(told, np.where(heard, _either(given, alone), given), alone)
+        # Not by the likeness of sounds to each other: that to words is on a scale of its own.
+        by_sound = np.where(heard, relevance(found[side], sound.count), 0.0)
+        certain[side] = np.where(told, np.maximum(sure[side], by_sound * (alone > given)), by_sound)
+    return found, reordered(certain, found)
+
+
+def _either(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Two z together as one, where what speaks for a row counts and what does not is no matter [n].
+
+    The distance of (max(z₁, 0), max(z₂, 0)) from zero, brought to what one z is by chance, so that rows that
+    have both gain nothing on those that have one: by chance it is above r in ¼ exp(-r² / 2) + 1 - Φ(r) of
+    cases (Kudô 1963), and both are below z in Φ(z)².
+    """
+    greater = np.clip(np.maximum(first, second), -_FARTHEST, _FARTHEST)
+    far = np.minimum(np.hypot(np.maximum(first, 0.0), np.maximum(second, 0.0)), _FARTHEST)
+    chances = [
+        exp(-(r**2) / 2.0) / 4.0 + _beyond(r) if r > 0 else 1.0 - (1.0 - _beyond(z)) ** 2
+        for r, z in zip(far.tolist(), greater.tolist(), strict=True)
+    ]
+    return np.array([-NormalDist().inv_cdf(min(each, 1.0 - _TINY)) for each in chances])
+
+
+def _beyond(z: float) -> float:
+    """1 - Φ(z), exact for great z too."""
+    return erfc(z / sqrt(2.0)) / 2.0
 
 
 def match_of(matches: Mapping[str, KeywordMatch], id_: str, entry: Entry) -> KeywordMatch | None:

@@ -282,6 +282,25 @@ def test_what_has_no_sound_is_judged_by_what_it_has(heard, open_store):
     }
 
 
+@pytest.mark.parametrize("more", [0, 55], ids=["six rows", "sixty rows"])
+def test_a_recording_with_words_is_found_by_its_sound_too(
+    open_store, counting_embeddings, bands, tones, more
+):
+    store = open_store(counting_embeddings, audio_embedding=bands)
+    words = {"hum": "the ship leaves"}
+    store.add_documents(
+        [audio(name, tones / f"{name}.wav", text=words.get(name, "")) for name in PITCHES]
+        + [audio(f"other {n}", tones / "others.wav", n, n + 1.0) for n in range(2 + more // 4)]
+    )
+    store.add_texts([f"a passage about tides number {n}" for n in range(more - more // 4)])
+    for name in PITCHES:
+        for search in ("vector", "hybrid"):
+            assert ids(store.similarity_search(name, k=1, search=search)) == [name]
+    assert ids(store.similarity_search("the ship leaves", k=1, search="hybrid")) == ["hum"]
+    sure = store.similarity_search_with_relevance_scores("hum", k=60)
+    assert [score for _, score in sure] == sorted((score for _, score in sure), reverse=True)
+
+
 def test_relevances_scores_and_variety_take_sounds(heard):
     found = heard.search_ranked("whistle", k=12)
     scores = [score for _, score in found]
