@@ -22,7 +22,13 @@ _SMALL: Final = 16 * 2**20
 _PIECE: Final = 2**20
 _LARGEST_DIRECTORY: Final = MAX_ENTRIES * 256
 _BEFORE_XML: Final = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"
-_DECLARATIONS: Final = (b"<!DOCTYPE", b"<!ENTITY")  # by which little XML becomes gigabytes
+_DECLARATIONS: Final = (b"<!DOCTYPE", b"<!ENTITY", b"<!ATTLIST")  # by which little XML becomes gigabytes
+_DRAWING: Final = ".svg"  # the only one that may name a document type; whatever its name, it declares nothing
+_FOLDERS: Final = {
+    "word/": "a Word document: load it with DocxLoader",
+    "ppt/": "a presentation: load it with PptxLoader",
+    "xl/": "an Excel workbook: load it with ExcelLoader",
+}
 _ENCRYPTED: Final = 0x1
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_KINDS: Final = (
@@ -49,7 +55,7 @@ class _BoundedFile(io.BufferedReader):
         return super().read(size)
 
 
-def check_zip(file: SourceFile, *, max_tags: int | None = None) -> None:
+def check_zip(file: SourceFile, *, folder: str = "", max_tags: int | None = None) -> None:
     """Look through an office file: what it unpacks to is bounded, whole, and not encrypted.
 
     Everything inside is unpacked once, a piece at a time, and thrown away. Nothing is ever extracted to a
@@ -57,13 +63,14 @@ def check_zip(file: SourceFile, *, max_tags: int | None = None) -> None:
 
     Args:
         file: The file.
+        folder: In which its kind keeps its parts, such as `word/`: files of another kind are told.
         max_tags: Most tags of all XML inside, for a parser that builds a tree of it.
 
     Raises:
         UnsafeSourceError: If it holds more than `MAX_ENTRIES` files, unpacks to more than `MAX_INFLATED`
             bytes or by more than `MAX_RATIO`, has more than `max_tags`, declares entities (which no office
             program does), or is itself larger than the policy allows.
-        UnsupportedFormatError: If it is encrypted, or an office file of the time before ZIP.
+        UnsupportedFormatError: If it is encrypted, of another kind, or of the time before ZIP.
         CorruptMediaError: If it is no archive, or broken or cut off.
     """
     refuse_ole(file)
@@ -74,6 +81,7 @@ def check_zip(file: SourceFile, *, max_tags: int | None = None) -> None:
             with zipfile.ZipFile(raw) as archive:
                 entries = archive.infolist()
                 _check_declared(entries, file.source)
+                _check_kind(entries, file.source, folder)
                 _check_inflated(archive, file.source, max_tags)
         except LoadError:  # some are `ValueError`s too
             raise
@@ -124,6 +132,13 @@ def _check_declared(entries: list[zipfile.ZipInfo], name: str) -> None:
             _refuse(name, f"holds a file that grows {entry.file_size // max(1, entry.compress_size)}-fold")
 
 
+def _check_kind(entries: list[zipfile.ZipInfo], name: str, folder: str) -> None:
+    found = {start for start in _FOLDERS if any(entry.filename.startswith(start) for entry in entries)}
+    if folder and found and folder not in found:
+        msg = f"{name} is {_FOLDERS[min(found)]}"
+        raise UnsupportedFormatError(msg)
+
+
 def _check_inflated(archive: zipfile.ZipFile, name: str, max_tags: int | None) -> None:
     left, tags = MAX_INFLATED, 0
     for entry in archive.infolist():
@@ -134,19 +149,21 @@ def _check_inflated(archive: zipfile.ZipFile, name: str, max_tags: int | None) -
                 if left < 0:
                     _refuse(name, f"unpacks to more than {MAX_INFLATED} bytes")
                 if is_xml is None:  # by content: which entries are parsed is said inside, not by their names
-                    is_xml = piece.lstrip(_BEFORE_XML).startswith(b"<") and not entry.filename.endswith(
-                        ".svg"
-                    )
+                    is_xml = piece.lstrip(_BEFORE_XML).startswith(b"<")
+                    marks = _DECLARATIONS[entry.filename.endswith(_DRAWING) :]
                 if is_xml:
                     tags += piece.count(b"<")
                     plain = tail + piece.replace(b"\0", b"")  # of UTF-16
-                    if any(mark in plain for mark in _DECLARATIONS):
+                    if any(mark in plain for mark in marks):
                         _refuse(
                             name, f"declares a document type in {entry.filename}, which office files do not"
                         )
                     tail = plain[-16:]
                 if max_tags is not None and tags > max_tags:
-                    _refuse(name, f"has more than {max_tags} tags: split the document")
+                    _refuse(
+                        name,
+                        f"has more than {max_tags:,} tags, which takes too long to read: split the document",
+                    )
 
 
 def _refuse(name: str, what: str) -> NoReturn:

@@ -72,7 +72,7 @@ class ExcelLoader(TableLoader):
         Raises:
             LoadError: If the file is no workbook, is encrypted, or unpacks to more than is sane.
         """
-        check_zip(file)
+        check_zip(file, folder="xl/")
         openpyxl = require("openpyxl", extra="table")
         with file.open() as raw:
             _check_strings(raw, file)

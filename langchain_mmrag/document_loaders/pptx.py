@@ -42,6 +42,7 @@ _SHORT_TABLE: Final = 10
 _LONGEST_CAPTION: Final = 200
 _NO_TITLES: Final = {"", "PowerPoint Presentation", "PowerPoint-Präsentation", "Présentation PowerPoint"}
 _CROPPED: Final = 0.02
+_FILE_OBJECT = re.compile(r"file '<.*?>'")  # what python-pptx calls the file
 _CONTENT_TYPES: Final = "[Content_Types].xml"
 _PRESENTATION: Final = b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml"
 _OTHER_TYPES: Final = re.compile(
@@ -76,7 +77,8 @@ class PptxLoader(FileLoader):
     A slide is a passage: its title, the words of its shapes from top to bottom, short tables as Markdown,
     and the speaker's notes. Long tables and what charts are drawn from are documents of their own, and so
     are pictures: as the slide shows them (cropped), with their alternative text as caption, else the words
-    next to them, else the slide's title. All have `page`, the slide's number; what lies on a slide, `bbox`.
+    next to them; one without a caption has the slide's title as text. All have `page`, the slide's number;
+    what lies on a slide, `bbox`.
 
     What the slides link to is never opened. Drawings that are not read (EMF, WMF) are told as a problem.
 
@@ -111,7 +113,7 @@ class PptxLoader(FileLoader):
         Raises:
             LoadError: If the file is no presentation, broken, encrypted, or made to exhaust its reader.
         """
-        check_zip(file, max_tags=MAX_TAGS)
+        check_zip(file, folder="ppt/", max_tags=MAX_TAGS)
         presentation = _opened(file)
         pictures = PagePictures(file)
         size = float(presentation.slide_width or 0), float(presentation.slide_height or 0)
@@ -157,7 +159,7 @@ def _opened(file: SourceFile) -> Any:
         with file.open() as raw:
             return pptx.Presentation(_as_presentation(raw))
     except Exception as error:  # a parser of untrusted bytes raises nearly every kind there is
-        reason = str(error) or type(error).__name__
+        reason = _FILE_OBJECT.sub("it", str(error)) or type(error).__name__
         msg = f"{file.source} cannot be read as a presentation: {reason}"
         raise CorruptMediaError(msg) from error
 
@@ -229,11 +231,12 @@ def _pictures(slide: _Slide, shapes: list[Placed], pictures: PagePictures) -> It
             continue
         if facts is None:
             continue
-        caption = caption_from(alternative_text(placed.shape)) or _beside(placed, slide) or slide.heading
+        caption = caption_from(alternative_text(placed.shape)) or _beside(placed, slide)
         metadata = slide.metadata | facts | ({CAPTION: caption} if caption else {})
         metadata |= {BBOX: placed.box.as_list()} if placed.box else {}
         key = f"{slide.key}-picture-{number}"
-        yield Part(text=caption, modality="image", metadata=metadata, key=key, near=slide.near)
+        text = caption or slide.heading
+        yield Part(text=text, modality="image", metadata=metadata, key=key, near=slide.near)
 
 
 def _as_shown(shape: Any, pictures: PagePictures) -> bytes | Image.Image:

@@ -222,6 +222,20 @@ def test_pictures_of_slides_are_as_shown_and_where_shown(deck, load):
     assert (y0, y1) == (pytest.approx(4 / 7.5, abs=1e-4), pytest.approx(5.5 / 7.5, abs=1e-4))
 
 
+def test_the_title_of_a_slide_is_no_caption_of_its_pictures(load, tmp_path):
+    from pptx import Presentation
+    from pptx.util import Inches
+
+    deck = Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = "Towers"
+    slide.shapes.add_picture(picture("red"), Inches(4), Inches(5))
+    deck.save(tmp_path / "titled.pptx")
+    shown = load(tmp_path / "titled.pptx")[0][1]
+    assert shown.page_content == "Towers"
+    assert "caption" not in shown.metadata
+
+
 def test_notes_are_left_out_when_asked(deck, load):
     assert "lamp" not in load(deck, notes=False)[0][0].page_content
     assert (PptxLoader(deck).fingerprint, PptxLoader(deck, notes=False).fingerprint) == (
@@ -285,9 +299,15 @@ SPOILT = [
     ),
     (
         "docx",
-        lambda n, d: d.replace(b"<w:body>", b"<w:body>" + b"<w:p/>" * 2_000_001, 1),
+        lambda n, d: d.replace(b"<w:body>", b"<w:body>" + b"<w:p/>" * 500_001, 1),
         UnsafeSourceError,
-        "tags",
+        "more than 500,000 tags, which takes too long",
+    ),
+    (
+        "pptx",
+        lambda n, d: d.replace(b"presentationml.presentation.main", b"spreadsheetml.sheet.main"),
+        CorruptMediaError,
+        "presentation: it is not a PowerPoint file",
     ),
     ("docx", lambda n, d: bytes(20_000_000) if n.endswith(".png") else d, UnsafeSourceError, "grows"),
     (
@@ -433,6 +453,49 @@ def test_names_that_lead_out_of_an_archive_do_no_harm(report, load, tmp_path):
         target.writestr("../../escaped.xml", "<a/>")
     assert len(load(path)[0]) == 5
     assert not list(tmp_path.parent.glob("escaped*"))
+
+
+def test_a_file_of_another_office_program_is_told_with_its_loader(report, deck, load, tmp_path):
+    from openpyxl import Workbook
+
+    Workbook().save(tmp_path / "sales.xlsx")
+    cases = [
+        (PptxLoader, tmp_path / "sales.xlsx", "is an Excel workbook: load it with ExcelLoader"),
+        (DocxLoader, tmp_path / "sales.xlsx", "is an Excel workbook: load it with ExcelLoader"),
+        (DocxLoader, deck, "is a presentation: load it with PptxLoader"),
+        (PptxLoader, report, "is a Word document: load it with DocxLoader"),
+    ]
+    for loader, path, message in cases:
+        with pytest.raises(UnsupportedFormatError, match=f"{path.name} {message}"):
+            loader(path).load()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<w:body>" + b"<w:p/>" * 500_001, "tags"),
+        (b'<!DOCTYPE a [<!ENTITY b "b">]><w:body>', "document type"),
+        (b'<!DOCTYPE a [<!ATTLIST b c CDATA "d">]><w:body>', "document type"),
+    ],
+)
+def test_a_part_that_goes_by_the_name_of_a_drawing_is_looked_through(report, load, tmp_path, body, message):
+    path = tmp_path / "named.docx"
+    with zipfile.ZipFile(report) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            data = old.read(name).replace(b"word/document.xml", b"word/document.svg")
+            is_main = name == "word/document.xml"
+            new.writestr("word/document.svg" if is_main else name, data.replace(b"<w:body>", body, is_main))
+    with pytest.raises(UnsafeSourceError, match=message):
+        load(path)
+
+
+def test_a_drawing_may_name_its_document_type(report, load, tmp_path):
+    path = rewritten(report, tmp_path / "drawing.docx", lambda _name, data: data)
+    with zipfile.ZipFile(path, "a") as target:
+        target.writestr(
+            "word/media/a.svg", '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "svg11.dtd"><svg/>'
+        )
+    assert len(load(path)[0]) == 5
 
 
 @pytest.mark.parametrize("suffix", ["docx", "pptx"])
