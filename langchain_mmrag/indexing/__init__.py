@@ -48,10 +48,11 @@ def index_paths(
 ) -> IndexReport:
     """Index files and folders, skipping what is unchanged.
 
-    A file is unchanged if its SHA-256 is, and what makes documents of it: its loader with its options, and
-    the `fingerprint` of each transformer. A changed file's new documents are written as they come and its old
-    ones deleted when all of them are there; a file that can no longer be read keeps its own. Documents that
-    were not made by a loader of this package are never touched.
+    A file is unchanged if its SHA-256 is, the files that it shows are, and its loader with its options, and
+    if every transformer given now had its part in it: a run without any leaves captions as they are. A
+    changed file's new documents are written as they come and its old ones deleted when all of them are there;
+    a file that can no longer be read keeps its own. Documents that were not made by a loader of this package
+    are never touched.
 
     A run that was stopped, in whatever way, goes on with the same call; what it wrote is not written again.
 
@@ -63,9 +64,10 @@ def index_paths(
         transformers: Change documents before they are written, batch by batch: captions, for example. Their
             `fingerprint`, where there is one, is part of what makes a document; with `modalities`, only of
             documents of these; and not of files whose `source` is among their `unfinished` ones.
-        prune: Whether to delete the documents of files that have vanished from a given folder, unless the
-            folder holds no readable file at all (an unmounted disk looks like that). Otherwise they are
-            counted.
+        prune: Whether to delete the documents of files that have vanished from a given folder, or that match
+            `glob` and are passed over now (ignored, excluded, the caption of a picture, of a kind that is
+            not read, met under another name), unless the folder holds no readable file at all (an unmounted
+            disk looks like that). Otherwise they are counted.
         glob: Which files of folders; see `DirectoryLoader`.
         exclude: Which not.
         ignore_files: Whether `.gitignore` and `.mmragignore` hold.
@@ -83,15 +85,18 @@ def index_paths(
     Raises:
         MissingDependencyError: If `options` ask for a reader that is not installed.
         ValueError: If a glob cannot be understood.
+        TypeError: If a transformer does not give every document back.
+        Exception: Whatever a transformer raises; what was written before stays, and the same call goes on.
     """
     given = options or LoaderOptions()
     told = replace(
         given,
         media_policy=media_policy or given.media_policy or store.media_policy,
-        media_directory=given.media_directory or _pictures_of(store),
+        media_directory=_pictures_of(store, given.media_directory),
         sound_search=given.sound_search or store._audio_embedding is not None,  # noqa: SLF001
     )
-    wanted = selection(glob, exclude, ignore_files=ignore_files, skipped_folders=[told.media_directory])
+    kept = told.media_directory and told.media_directory.parent
+    wanted = selection(glob, exclude, ignore_files=ignore_files, skipped_folders=[kept])
     run = Run(store, told, tuple(transformers), on_document)
     run.collect([paths] if isinstance(paths, str | os.PathLike) else paths, wanted)
     run.take_all(default_workers() if max_workers is None else max_workers, on_progress)
@@ -99,9 +104,14 @@ def index_paths(
     return run.report()
 
 
-def _pictures_of(store: MultimodalChroma) -> Path:
-    """The store's folder of pictures; the user's cache folder where it has none."""
+def _pictures_of(store: MultimodalChroma, given: Path | None) -> Path:
+    """A folder for the pictures of this collection alone, as others may hold the same files.
+
+    It lies in the one that is given, in the store's, or in the user's cache folder where the store has none.
+    """
+    collection = store._collection  # noqa: SLF001 - langchain_chroma has no public name for it
     try:
-        return store.media_directory
+        folder = given or store.media_directory
     except StoreError:  # a server's collection has no folder of its own
-        return default_media_directory()
+        folder = default_media_directory()
+    return Path(folder).absolute() / f"{collection.name}-{str(collection.id)[:8]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -10,13 +10,29 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from langchain_core.documents import BaseDocumentTransformer
 
 from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX
-from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PART, PARTS, SHA256, SOURCE
+from langchain_mmrag.types import (
+    FILE_SHA256,
+    LOADER,
+    MODALITY,
+    PART,
+    PARTS,
+    PATH,
+    PROBLEMS,
+    SHA256,
+    SHOWS,
+    SOURCE,
+)
 
 if TYPE_CHECKING:
     from langchain_mmrag.vectorstores import MultimodalChroma
 
 PAGE: Final = 5000
 """Documents read at once from the collection, below SQLite's limit of variables."""
+_MOST_NAMED: Final = 200
+"""Sources that a query can name; for more of them the whole collection is read."""
+_THEN: Final = " > "
+"""Stands between a loader's fingerprint and those of the transformers after it."""
+_NOTES: Final = (PARTS, PROBLEMS, SHOWS)
 
 
 class Made(NamedTuple):
@@ -34,27 +50,36 @@ class Known:
     Attributes:
         rows: Of each of its documents, by id, what it was made of and with.
         parts: How many there should be; 0 if the last of several is missing.
+        notes: What stands on the last of them about the file: see `notes_of`.
+        shows: Other files it shows, by path, and their SHA-256; `""` for those that could not be read.
     """
 
     rows: dict[str, Made] = field(default_factory=dict)
     parts: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+    shows: dict[str, str] = field(default_factory=dict)
 
     @property
     def digests(self) -> set[str]:
         """Of the file, as it was when its documents were made."""
         return {made.sha256 for made in self.rows.values()}
 
+    @property
+    def makings(self) -> set[tuple[str, str]]:
+        """Digest of the file and fingerprint of the loader of its documents."""
+        return {(made.sha256, made.loader.partition(_THEN)[0]) for made in self.rows.values()}
+
     def is_current(self, id_: str, maker: Maker, sha256: str) -> bool:
         """Whether a document is there and would be made in the same way again."""
         made = self.rows.get(id_)
-        return made is not None and made == Made(sha256, maker.loader(made.modality), made.modality)
+        return made is not None and made.sha256 == sha256 and maker.has_made(made)
 
     def is_whole(self, maker: Maker) -> bool:
         """Whether all parts are there, of one state of the file and as `maker` would make them."""
         return (
             len(self.rows) == self.parts
             and len(self.digests) == 1
-            and all(made.loader == maker.loader(made.modality) for made in self.rows.values())
+            and all(maker.has_made(made) for made in self.rows.values())
         )
 
 
@@ -72,7 +97,7 @@ class Applied:
         self.fingerprint = str(getattr(transformer, "fingerprint", ""))
         self.modalities: Collection[str] | None = getattr(transformer, "modalities", None)
 
-    def has_part_in(self, modality: str, source: str) -> bool:
+    def has_part_in(self, modality: str, source: str = "") -> bool:
         """Whether it is done with documents of a modality and file; `source` may be empty for any file."""
         is_done = source not in getattr(self.transformer, "unfinished", ())
         return is_done and (self.modalities is None or modality in self.modalities)
@@ -90,7 +115,7 @@ class Maker:
     fingerprint: str
     applied: tuple[Applied, ...] = ()
 
-    def loader(self, modality: str, source: str = "") -> str:
+    def loader(self, modality: str, source: str) -> str:
         """What `metadata["loader"]` says of documents of a modality.
 
         Args:
@@ -98,27 +123,60 @@ class Maker:
             source: Its file: a transformer that has it among its `unfinished` ones has no part in it.
         """
         names = [each.fingerprint for each in self.applied if each.has_part_in(modality, source)]
-        return "+".join(filter(None, [self.fingerprint, *names]))
+        return _THEN.join([self.fingerprint, *filter(None, names)])
+
+    def has_made(self, made: Made) -> bool:
+        """Whether a document is this loader's and all the transformers': others may have had a part in it."""
+        if made.loader != self.fingerprint and not made.loader.startswith(self.fingerprint + _THEN):
+            return False
+        names = made.loader[len(self.fingerprint) :].split(_THEN)
+        return all(each.fingerprint in names for each in self.applied if each.has_part_in(made.modality))
 
 
-def known_files(store: MultimodalChroma, is_wanted: Callable[[str], bool]) -> dict[str, Known]:
-    """What the collection holds of the files that are wanted by their path, read page by page."""
+def known_files(
+    store: MultimodalChroma,
+    folders: Sequence[str],
+    named: Collection[str],
+    *,
+    is_kept: Callable[[str], bool],
+) -> dict[str, Known]:
+    """What the collection holds of files, read page by page.
+
+    Args:
+        store: The collection.
+        folders: Those whose files are wanted, each ending with a separator.
+        named: Files that are wanted besides.
+        is_kept: Whether a path is of a picture that was taken out of a file, and no file of its own.
+    """
     files: dict[str, Known] = {}
-    offset = 0
-    while True:
-        page: dict[str, Any] = store.get(limit=PAGE, offset=offset, include=["metadatas"])
+    is_few = not folders and len(named) <= _MOST_NAMED
+    where = {SOURCE: {"$in": sorted(named)}} if is_few else None
+    offset, count = 0, PAGE if named or folders else 0
+    while count == PAGE:
+        page: dict[str, Any] = store.get(where=where, limit=PAGE, offset=offset, include=["metadatas"])
         for id_, metadata in zip(page["ids"], page["metadatas"], strict=True):
-            if id_.startswith(FILE_ID_PREFIX) and metadata and is_wanted(str(metadata[SOURCE])):
-                known = files.setdefault(str(metadata[SOURCE]), Known())
-                known.rows[id_] = _made(metadata)
-                # several parts, but no last one that says how many: the run before was interrupted
-                known.parts = int(metadata.get(PARTS, known.parts if PART in metadata else 1))
-        if len(page["ids"]) < PAGE:
-            return files
+            source = str((metadata or {}).get(SOURCE))
+            if id_.startswith(FILE_ID_PREFIX) and (source in named or source.startswith(tuple(folders))):
+                _add(files.setdefault(source, Known()), id_, metadata, is_kept)
+        count = len(page["ids"])
         offset += PAGE
+    return files
 
 
-def _made(metadata: dict[str, Any]) -> Made:
+def _add(known: Known, id_: str, metadata: Mapping[str, Any], is_kept: Callable[[str], bool]) -> None:
+    known.rows[id_] = _made(metadata)
+    # several parts, but no last one that says how many: the run before was interrupted
+    known.parts = int(metadata.get(PARTS, known.parts if PART in metadata else 1))
+    known.notes |= {key: metadata[key] for key in _NOTES if key in metadata}
+    shown, digest = metadata.get(PATH), metadata.get(SHA256)
+    if shown and digest and not is_kept(str(shown)):
+        known.shows[str(shown)] = str(digest)
+    for note in metadata.get(SHOWS, ()):
+        digest, _, path = str(note).partition(" ")
+        known.shows[path] = digest
+
+
+def _made(metadata: Mapping[str, Any]) -> Made:
     values: Sequence[Any] = (
         metadata.get(FILE_SHA256) or metadata.get(SHA256),
         metadata.get(LOADER, ""),

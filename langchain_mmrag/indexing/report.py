@@ -22,10 +22,11 @@ class IndexReport:
         added: Files that were new.
         updated: Files that had changed, or what makes documents of them; the old documents are gone.
         skipped: Files that were as the collection knows them.
-        deleted: Files that are gone, and their documents with them.
-        vanished: Files that are gone and whose documents are still there: `prune` takes them out.
+        deleted: Files that are gone or passed over now, and their documents with them.
+        vanished: Such files whose documents are still there: `prune` takes them out.
         failed: What could not be read at all, and why.
-        partial: What could not be read of files that are otherwise indexed, and why.
+        partial: What could not be read of files that are otherwise indexed, and why; of files that were
+            skipped, what is remembered of that.
         ignored: Files of kinds this package does not read, by suffix.
         unmatched: Globs that matched no file.
         documents: Documents written; no part of equality, as it says how files were cut, not which.

@@ -2,70 +2,43 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import BaseDocumentTransformer, Document
 
+from langchain_mmrag.citing import place_of
 from langchain_mmrag.document_loaders._ahead import Results, in_order
 from langchain_mmrag.document_loaders._ids import printable
 from langchain_mmrag.document_loaders._reading import Outcome, read_file
-from langchain_mmrag.document_loaders._walk import LoadFailure, Selection, find_files
+from langchain_mmrag.document_loaders._walk import LoadFailure, Selection, find_files, glob_pattern
 from langchain_mmrag.document_loaders.base import file_sha256, pictures_folder
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
 from langchain_mmrag.errors import LoadError, StoreError
+from langchain_mmrag.indexing.file import FileInWork, is_gone, status_of
 from langchain_mmrag.indexing.known import Applied, Known, Maker, known_files
 from langchain_mmrag.indexing.report import Failed, IndexReport
 from langchain_mmrag.media import open_local
-from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PARTS, SHA256
+from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PARTS, PATH, PROBLEMS, SHA256
 
 if TYPE_CHECKING:
     from langchain_mmrag.vectorstores import MultimodalChroma
 
-logger = logging.getLogger(__name__)
-
 _BATCH_DOCUMENTS: Final = 64
 _BATCH_CHARS: Final = 2**20
+_NUMBER_IN_BATCH = re.compile(r"^document \d+: ")
 
 OnProgress = Callable[[int, int, str], None]
 OnDocument = Callable[[int, int, str, int], None]
-
-
-@dataclass
-class _File:
-    """A file on its way into the collection.
-
-    Attributes:
-        known: What the collection held of it before.
-        maker: What makes its documents; known once its loader is.
-        sha256: Of the file, by its first document.
-        ids: Of the documents that it now has.
-        written: Of those that were written in this run.
-        dropped: How many could not be written.
-        seen: How many its loader gave.
-        problems: Why some of them cannot be written.
-        outcome: How the reading ended; `None` while it goes on.
-    """
-
-    path: Path
-    known: Known
-    maker: Maker = field(default_factory=lambda: Maker(""))
-    sha256: str = ""
-    ids: set[str] = field(default_factory=set)
-    written: list[str] = field(default_factory=list)
-    dropped: int = 0
-    seen: int = 0
-    problems: list[Exception] = field(default_factory=list)
-    outcome: Outcome | None = None
+_Waiting: TypeAlias = tuple[FileInWork, Document]
 
 
 class Run:
@@ -84,38 +57,51 @@ class Run:
         self.on_document = on_document
         self.known: dict[str, Known] = {}
         self.folders: list[str] = []
+        self.globs: list[re.Pattern[str]] = []
         self.files: dict[Path, Path | None] = {}
         self.named: set[Path] = set()
-        self.pending: list[tuple[_File, Document]] = []
-        self.finished: list[_File] = []
+        self.pending: list[_Waiting] = []
+        self.finished: list[FileInWork] = []
         self.taken = 0
         self.readable: set[str] = set()
+        self.failing: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.ignored: Counter[str] = Counter()
-        self.failed: list[Failed] = []
+        self.failed: dict[Failed, None] = {}
         self.partial: list[Failed] = []
         self.unmatched: dict[str, int] = {}
+        self._digests: dict[str, str] = {}
         _ = options.reader  # made here once: threads would each make their own
 
     # --- which files ----------------------------------------------------------------------------------------
 
     def collect(self, paths: Iterable[str | os.PathLike[str]], wanted: Selection) -> None:
         """The given folders, every file in them and beside them once, and what is known of these files."""
-        for given in paths:
-            path = Path(os.path.abspath(given))  # noqa: PTH100 - as sources are, without `..`
-            if path.is_dir():
+        self.globs = [glob_pattern(glob) for glob in wanted.globs]
+        for path in map(_absolute, paths):
+            try:
+                is_folder = path.is_dir()
+                is_there = is_folder or path.exists()
+            except OSError as error:
+                self._failed(LoadFailure(str(path), LoadError(f"cannot reach {path}: {error.strerror}")))
+                continue
+            if is_folder:
                 self.folders.append(str(path))
                 found = find_files(path, wanted, on_failure=self._failed, on_unmatched=self._unmatched)
                 for file in found:
                     self.files.setdefault(file, path)
-            elif path.exists():
+            elif is_there:
                 self.files.setdefault(path, None)
                 self.named.add(path)
             else:
                 self._failed(LoadFailure(str(path), LoadError(f"there is no file or folder {path}")))
-        folders = tuple(os.path.join(folder, "") for folder in self.folders)  # noqa: PTH118 - prefixes
-        named = {str(path) for path in self.named}
-        self.known = known_files(self.store, lambda source: source in named or source.startswith(folders))
+        folders = [_inside(folder) for folder in self.folders]
+        named = {str(path) for path in self.named if printable(str(path)) == str(path)}
+        self.known = known_files(self.store, folders, named, is_kept=self._is_kept)
+
+    def _is_kept(self, path: str) -> bool:
+        folder = self.options.media_directory
+        return folder is not None and path.startswith(_inside(str(folder)))
 
     def _unmatched(self, glob: str) -> None:
         self.unmatched[glob] = self.unmatched.get(glob, 0) + 1
@@ -124,7 +110,10 @@ class Run:
 
     def take_all(self, workers: int, on_progress: OnProgress | None) -> None:
         """Read every file that is not as the collection knows it, and write its documents."""
-        states = (_File(path, self.known.get(str(path), Known())) for path in self.files)
+        states = (
+            FileInWork(path, self.known.get(str(path), Known()), was_known=str(path) in self.known)
+            for path in self.files
+        )
         jobs = ((file, self._job(file)) for file in states)
         with closing(in_order(jobs, workers=workers)) as reading:
             for file, read in reading:
@@ -134,16 +123,17 @@ class Run:
                 self._end(file, read)
                 self.taken += 1
                 if on_progress is not None:
-                    on_progress(self.taken, len(self.files), printable(str(file.path)))
+                    on_progress(self.taken, len(self.files), printable(file.source))
         self.flush()
 
-    def _job(self, file: _File) -> Callable[[], Results[Document | Outcome]]:
+    def _job(self, file: FileInWork) -> Callable[[], Results[Document | Outcome]]:
         def is_unchanged(loader: BaseLoader) -> bool:
-            fingerprint = str(getattr(loader, "fingerprint", ""))
-            file.maker = Maker(fingerprint, self.applied)
-            if not file.known.is_whole(file.maker):
+            file.maker = Maker(str(getattr(loader, "fingerprint", "")), self.applied)
+            file.status = status_of(file.path)
+            file.is_stale = any(self._digest(path) != digest for path, digest in file.known.shows.items())
+            if file.is_stale or not file.known.is_whole(file.maker):
                 return False
-            with open_local(str(file.path), self.options.policy) as opened:
+            with open_local(file.source, self.options.policy) as opened:
                 return file_sha256(opened) in file.known.digests
 
         return partial(
@@ -155,31 +145,63 @@ class Run:
             is_unchanged=is_unchanged,
         )
 
-    def _take(self, file: _File, document: Document) -> None:
+    def _digest(self, path: str) -> str:
+        """Of a file that others show, read once a run; `""` if it cannot be."""
+        if path not in self._digests:
+            try:
+                with open_local(path, self.options.policy) as opened:
+                    self._digests[path] = file_sha256(opened)
+            except LoadError:
+                self._digests[path] = ""
+        return self._digests[path]
+
+    def _take(self, file: FileInWork, document: Document) -> None:
+        if not file.seen:
+            file.sha256 = str(document.metadata.get(FILE_SHA256) or document.metadata.get(SHA256))
+            if file.is_stale and file.sha256 in file.known.digests:
+                # other parts may get the same ids: old and new ones must not mix, also if the run is stopped
+                self._delete([*file.known.rows])
+                file.known = Known()
+        if file.last is not None:
+            self._queue(file, file.last)
         file.seen += 1
-        file.sha256 = str(document.metadata.get(FILE_SHA256) or document.metadata.get(SHA256))
-        id_ = str(document.id)
-        file.ids.add(id_)
-        if not file.known.is_current(id_, file.maker, file.sha256):  # what an interrupted run wrote stays
-            self.pending.append((file, document))
+        file.last = document
+        file.ids[str(document.id)] = None
+        if PATH in document.metadata:
+            file.pictures.add(str(document.metadata[PATH]))
         if self.on_document is not None:
-            self.on_document(self.taken, len(self.files), printable(str(file.path)), file.seen)
+            self.on_document(self.taken, len(self.files), printable(file.source), file.seen)
+
+    def _queue(self, file: FileInWork, document: Document) -> None:
+        if not file.known.is_current(str(document.id), file.maker, file.sha256):
+            self.pending.append((file, document))  # what an interrupted run wrote stays
         is_long = sum(len(waiting.page_content) for _, waiting in self.pending) >= _BATCH_CHARS
         if len(self.pending) >= _BATCH_DOCUMENTS or is_long:
             self.flush()
 
-    def _end(self, file: _File, outcome: Outcome) -> None:
+    def _end(self, file: FileInWork, outcome: Outcome) -> None:
         file.outcome = outcome
         if outcome.status == "ignored":
             self.ignored[file.path.suffix.lower()] += 1
         elif outcome.status == "unchanged":
-            self._done("skipped", file)
+            self._done("skipped", file, file.known.notes.get(PROBLEMS, ()))
         elif outcome.status != "sidecar":
             if outcome.error is not None:
                 self.pending = [waiting for waiting in self.pending if waiting[0] is not file]
+            elif file.last is not None:
+                self._look_at_shown(file, outcome)
+                self._queue(file, file.last)
             self.finished.append(file)
             if not self.pending:
                 self._settle()
+
+    def _look_at_shown(self, file: FileInWork, outcome: Outcome) -> None:
+        paths = {path for path in outcome.shows - file.pictures if printable(path) == path}
+        shows = {path: self._digest(path) for path in paths}
+        if status_of(file.path) != file.status:
+            shows[file.source] = ""  # no state of it was read for certain: the next run reads it again
+            file.problems.append(f"{file.path} changed while it was read: index it again")
+        file.shows = shows
 
     # --- writing --------------------------------------------------------------------------------------------
 
@@ -187,10 +209,24 @@ class Run:
         """Write what waits; then the files that are read to their end are settled."""
         batch, self.pending = self.pending, []
         if batch:
-            self._write_what_can(batch)
+            self._write_what_can(self._transformed(batch))
         self._settle()
 
-    def _write_what_can(self, batch: Sequence[tuple[_File, Document]]) -> None:
+    def _transformed(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
+        documents = [document for _, document in batch]
+        for each in self.applied:
+            documents = list(each.transformer.transform_documents(documents))
+        if [document.id for document in documents] != [document.id for _, document in batch]:
+            msg = "a transformer of an index must give every document back, with its id"
+            raise TypeError(msg)
+        transformed = [(file, document) for (file, _), document in zip(batch, documents, strict=True)]
+        for file, document in transformed:
+            made = file.maker.loader(str(document.metadata.get(MODALITY) or "text"), file.source)
+            if made:
+                document.metadata[LOADER] = made
+        return transformed
+
+    def _write_what_can(self, batch: Sequence[_Waiting]) -> None:
         """Write a batch; if something in it turns out bad, by halves, until that alone is left out."""
         try:
             self._write(batch)
@@ -203,27 +239,20 @@ class Run:
                 self._write_what_can(batch[middle:])
                 return
             ((file, document),) = batch
-            file.dropped += 1
-            file.ids.discard(str(document.id))
-            file.problems.append(error)
+            file.ids.pop(str(document.id), None)
+            told, place = _NUMBER_IN_BATCH.sub("", str(error)), place_of(document)
+            file.problems.append(f"{place}: {told}" if place and file.seen > 1 else told)
 
-    def _write(self, batch: Sequence[tuple[_File, Document]]) -> None:
-        documents = [document for _, document in batch]
-        for each in self.applied:
-            documents = list(each.transformer.transform_documents(documents))
-        if [document.id for document in documents] != [document.id for _, document in batch]:
-            msg = "a transformer of an index must give every document back, with its id"
-            raise TypeError(msg)
-        for (file, _), document in zip(batch, documents, strict=True):
-            made = file.maker.loader(str(document.metadata.get(MODALITY) or "text"), str(file.path))
-            if made:
-                document.metadata[LOADER] = made
-            if PARTS in document.metadata and file.dropped:
-                document.metadata[PARTS] = file.seen - file.dropped
-        self.store.add_documents(documents, ids=[str(document.id) for document in documents])
-        self.counts["documents"] += len(documents)
+    def _write(self, batch: Sequence[_Waiting]) -> None:
+        for file, document in batch:
+            if file.ends_with(document):
+                _put_notes(file, document)
+        ids = [str(document.id) for _, document in batch]
+        self.store.add_documents([document for _, document in batch], ids=ids)
+        self.counts["documents"] += len(batch)
         for file, document in batch:
             file.written.append(str(document.id))
+            file.is_noted |= file.ends_with(document)
 
     def _settle(self) -> None:
         """Files of which everything is written: old documents go, then the pictures taken out for them."""
@@ -231,44 +260,52 @@ class Run:
         for file in finished:
             error = file.outcome.error if file.outcome else None
             if error is None and not file.ids and file.problems:
-                error = LoadError(str(file.problems[0]))
+                error = LoadError(file.problems[0])
             if error is not None:
                 self._undo(file)
-                self._failed(LoadFailure(str(file.path), error))
+                self._failed(LoadFailure(file.source, error))
                 continue
+            self._note(file)
             self._delete([id_ for id_ in file.known.rows if id_ not in file.ids])
-            self._forget_pictures(file.path, file.known.digests - {file.sha256})
-            self._done("updated" if file.known.rows else "added", file)
-            for problem in (*(file.outcome.problems if file.outcome else ()), *file.problems):
-                self.partial.append(Failed(printable(str(file.path)), printable(str(problem))))
+            self._forget_pictures(file.path, file.known.makings - {file.making})
+            self._done("updated" if file.was_known else "added", file, file.told)
 
-    def _undo(self, file: _File) -> None:
+    def _note(self, file: FileInWork) -> None:
+        """Where the last document was there already, or could not be written, the notes go on what is."""
+        if file.is_noted or not file.ids:
+            return
+        last = next(reversed(file.ids))
+        if last in file.known.rows and file.notes() == file.known.notes:
+            return
+        for document in self.store.get_by_ids([last]):
+            _put_notes(file, document)
+            self.store.add_documents([document], ids=[last])
+
+    def _undo(self, file: FileInWork) -> None:
         """A file that failed keeps what the collection held of it, and gets nothing new."""
         self._delete([id_ for id_ in file.written if id_ not in file.known.rows])
         self.counts["documents"] -= len(file.written)
         if file.sha256:
-            self._forget_pictures(file.path, {file.sha256} - file.known.digests)
+            self._forget_pictures(file.path, {file.making} - file.known.makings)
 
     def _delete(self, ids: list[str]) -> None:
         if ids:
             self.store.delete(ids=ids)
 
-    def _forget_pictures(self, path: Path, digests: Iterable[str]) -> None:
-        if self.options.media_directory is None:
+    def _forget_pictures(self, path: Path, makings: Iterable[tuple[str, str]]) -> None:
+        if (folder := self.options.media_directory) is None:
             return
-        for sha256 in digests:
-            shutil.rmtree(
-                pictures_folder(self.options.media_directory, str(path), sha256), ignore_errors=True
-            )
+        for sha256, fingerprint in makings:
+            shutil.rmtree(pictures_folder(folder, str(path), sha256, fingerprint), ignore_errors=True)
 
     # --- afterwards -----------------------------------------------------------------------------------------
 
     def forget_vanished(self, *, prune: bool) -> None:
-        """Delete the documents of files that are gone from a folder which still has readable ones."""
+        """Delete the documents of files that a folder has no more, if it still has readable ones."""
         for folder in self.folders:
-            inside = os.path.join(folder, "")  # noqa: PTH118 - a prefix, which a Path cannot be
-            unseen = self.known.keys() - self.readable
-            gone = sorted(source for source in unseen if source.startswith(inside) and _is_gone(source))
+            inside = _inside(folder)
+            unseen = self.known.keys() - self.readable - self.failing
+            gone = sorted(source for source in unseen if self._is_out_of(inside, source))
             if not prune or not any(source.startswith(inside) for source in self.readable):
                 self.counts["vanished"] += len(gone)
                 for source in gone:  # counted once, also if folders are given that lie in each other
@@ -277,33 +314,54 @@ class Run:
             for source in gone:
                 known = self.known.pop(source)
                 self._delete(list(known.rows))
-                self._forget_pictures(Path(source), known.digests)
+                self._forget_pictures(Path(source), known.makings)
                 self.counts["deleted"] += 1
+
+    def _is_out_of(self, inside: str, source: str) -> bool:
+        """Whether a folder has a file no more: it is gone, or was passed over though the globs are about it.
+
+        What lies where the search could not go may be there still.
+        """
+        if not source.startswith(inside):
+            return False
+        if is_gone(source):
+            return True
+        if any(source == failed or source.startswith(_inside(failed)) for failed in self.failing):
+            return False
+        place = Path(source).relative_to(inside).as_posix()
+        return status_of(Path(source)) is not None and any(glob.fullmatch(place) for glob in self.globs)
 
     def report(self) -> IndexReport:
         """The counts so far."""
         return IndexReport(
             **self.counts,
-            failed=tuple(self.failed),
+            failed=tuple(failed for failed in self.failed if failed.source not in self.readable),
             partial=tuple(self.partial),
             ignored=dict(self.ignored),
             unmatched=tuple(glob for glob, times in self.unmatched.items() if times == len(self.folders)),
         )
 
-    def _done(self, outcome: str, file: _File) -> None:
+    def _done(self, outcome: str, file: FileInWork, problems: Iterable[str]) -> None:
         self.counts[outcome] += 1
-        self.readable.add(str(file.path))
+        self.readable.add(file.source)
+        self.partial += [Failed(printable(file.source), problem) for problem in problems]
 
     def _failed(self, failure: LoadFailure) -> None:
-        self.failed.append(Failed(printable(failure.source), printable(str(failure.error))))
+        self.failing.add(failure.source)
+        self.failed[Failed(printable(failure.source), printable(str(failure.error)))] = None
 
 
-def _is_gone(source: str) -> bool:
-    """Whether there is certainly no such file; one that cannot be looked at may be there."""
-    try:
-        os.stat(source)  # noqa: PTH116
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
+def _absolute(given: str | os.PathLike[str]) -> Path:
+    """Absolute as sources are, without `..`; two slashes in front, which POSIX lets stand, are one."""
+    path = os.path.abspath(given)  # noqa: PTH100 - links are not resolved
+    return Path(path[1:] if os.sep == "/" and path.startswith("//") else path)
+
+
+def _inside(folder: str) -> str:
+    """What the paths of everything in a folder begin with."""
+    return os.path.join(folder, "")  # noqa: PTH118 - a prefix, which a Path cannot be
+
+
+def _put_notes(file: FileInWork, document: Document) -> None:
+    document.metadata.pop(PARTS, None)
+    document.metadata.update(file.notes())
