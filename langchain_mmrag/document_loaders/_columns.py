@@ -256,7 +256,8 @@ def _bool(cell: Cell, words: dict[str, bool]) -> bool | None:
 
 
 def _unit_of(cell: Cell) -> str:
-    found = _MEASURED.fullmatch(cell.strip().strip("()")) if isinstance(cell, str) else None
+    is_short = isinstance(cell, str) and len(cell) <= _LONGEST_NAME
+    found = _MEASURED.fullmatch(str(cell).strip().strip("()")) if is_short else None
     return (found[2] or found[4] or "") if found else ""
 
 

@@ -25,9 +25,9 @@ _DEFINITION = re.compile(
 _SHOWN = re.compile(
     r"""
     (?P<code>(?P<ticks>(?<!`)`++).{1,500}?(?<!`)(?P=ticks)(?!`))
-    | !\[(?P<alt>(?:[^\[\]\\]|\\.|\[[^\[\]\n]{0,200}\]){0,2000})\]
-      (?: \(\s*(?P<src><[^<>\n]*>|(?:[^\s()\\]++|\\.|\([^()\s]*\))*+)
-            (?:\s+(?P<title>"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?\s*\)
+    | !\[(?P<alt>(?:[^\[\]\\]++|\\.|\[[^\[\]\n]{0,200}\]){0,200}+)\]
+      (?: \(\s*+(?P<src><[^<>\n]*>|(?:[^\s()\\]++|\\.|\([^()\s]*\))*+)
+            (?:\s++(?P<title>"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?+\s*+\)
         | \[(?P<name>[^\[\]\n]{0,200})\]
         | (?![(\[]) )
     | !\[\[(?P<wiki>[^\[\]|\n]{1,500})(?:\|[^\[\]\n]{0,500})?\]\]
@@ -35,7 +35,7 @@ _SHOWN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_ATTRIBUTE = re.compile(r"""([a-z-]+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""(?<![a-z-])([a-z-]++)\s*+=\s*+("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE)
 _EMPTY_LINK = re.compile("\\[([\ue0fe-\ue10f\\s]*)\\]\\([^()\\s]*\\)")
 _RULE = re.compile(r":?-+:?")
 _BAR = re.compile(r"(?<!\\)\|")
@@ -69,7 +69,7 @@ class Marked:
         new = [number for number in dict.fromkeys(_numbers(text)) if number not in self._taken]
         if not peek:
             self._taken.update(new)
-        return re.sub(r"[ \t]+\n", "\n", _PRIVATE.sub("", text)), new
+        return re.sub(r"(?<![ \t])[ \t]+\n", "\n", _PRIVATE.sub("", text)), new
 
     def untaken(self) -> list[int]:
         """Numbers of what no piece has held; each counts as given from now on."""
@@ -94,8 +94,8 @@ class Marked:
 def marked(text: str, pictures: PagePictures) -> Marked:
     """Read the pictures of a page and take its tables out. A page that has neither stays as it is.
 
-    Words that stand in place of a picture stay in the text where it cannot be read, or stands in a line of
-    words; a picture alone in its paragraph takes them along.
+    Words that stand in place of a picture stay in the text where it stands in a line of words; a picture
+    alone in its paragraph takes them along, and where it cannot be read they are all there was of it.
 
     Args:
         text: Markdown.
@@ -155,7 +155,7 @@ def _with_marks(
         facts = pictures.read(picture)
         words = caption_from(picture.alt)
         if facts is None:
-            return words
+            return "" if is_alone else words
         number, mark = page.mark()
         page.pictures[number] = (picture, facts)
         return mark if is_alone else f"{words}{mark}"

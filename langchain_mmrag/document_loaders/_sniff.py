@@ -69,7 +69,7 @@ _STARTS: Final[tuple[tuple[bytes, Format], ...]] = (
 )
 _SPACE: Final = re.compile(rb"(\xef\xbb\xbf)?(\s|<\?xml[^>]*>|<!--.*?-->)*", re.DOTALL | re.IGNORECASE)
 _SVG: Final = re.compile(
-    rb"(<!doctype\s+svg[^>]*>\s*)?(<!--.*?-->\s*)*<(\w+:)?svg[\s>]", re.DOTALL | re.IGNORECASE
+    rb"(<!doctype\s+svg[^>]*>\s*)?(<!--.*?-->\s*)*+<(\w+:)?svg[\s>]", re.DOTALL | re.IGNORECASE
 )
 _HTML: Final = re.compile(rb"(<!doctype\s+html|<html)[\s>]", re.IGNORECASE)
 _MAY_BEGIN_WITH_MARKUP: Final = frozenset({".md", ".markdown", ".rst"})

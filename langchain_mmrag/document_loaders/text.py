@@ -30,7 +30,7 @@ _BOMS: Final = (
 )
 _PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_+")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
-_HASH_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t#]*$")
+_HASH_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]++(.*)$")
 _UNDERLINE = re.compile(r"""([=\-~^"'`*+#.:_])\1{2,}[ \t]*$""")
 _BOUNDARIES = (
     re.compile(r"\n[ \t]*\n\s*"),  # paragraphs
@@ -194,7 +194,7 @@ def _headings(lines: list[str]) -> Iterator[tuple[int, str]]:
         elif fence:
             yield 0, line
         elif hashed := _HASH_HEADING.match(line):
-            yield len(hashed[1]), hashed[2]
+            yield len(hashed[1]), hashed[2].rstrip(" \t#")
         elif rule := _UNDERLINE.match(line) is not None:
             yield 0, ""
         elif after_gap and line.strip() and _UNDERLINE.match(following):
@@ -212,20 +212,21 @@ def pack(text: str, room: int, coarseness: int = 0) -> list[str]:
     if estimate_tokens(text) <= room or coarseness == len(_BOUNDARIES):
         return [text.strip()]
     passages: list[str] = []
-    current, used = "", 0
+    current, used = list[str](), 0
     for piece in _cut(text, _BOUNDARIES[coarseness]):
         size = estimate_tokens(piece)
         if used + size <= room:
-            current, used = current + piece, used + size
+            current.append(piece)
+            used += size
             continue
-        if current.strip():
-            passages.append(current.strip())
-        current, used = piece, size
+        passages.append("".join(current).strip())
+        current, used = [piece], size
         if size > room:
-            *whole, current = pack(piece, room, coarseness + 1)
+            *whole, last = pack(piece, room, coarseness + 1)
             passages += whole
-            current, used = current + piece[len(piece.rstrip()) :], estimate_tokens(current)
-    return [*passages, current.strip()] if current.strip() else passages
+            current, used = [last, piece[len(piece.rstrip()) :]], estimate_tokens(last)
+    passages.append("".join(current).strip())
+    return list(filter(None, passages))
 
 
 def _cut(text: str, boundary: re.Pattern[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ and little time and cannot take this one with it.
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -28,11 +29,11 @@ SVG_SIDE: Final = 1024
 """Longer side of the picture a drawing becomes, in pixels."""
 _TIMEOUT_S: Final = 5.0
 _LARGEST_FLATNESS: Final = 64.0
-_DECLARED = re.compile(r"<!(ENTITY|ELEMENT|ATTLIST|NOTATION)|<!DOCTYPE[^>]*\[", re.IGNORECASE)
-_DOCTYPE = re.compile(r"<!DOCTYPE[^>]*>", re.IGNORECASE)
+_DECLARED = re.compile(r"<!(ENTITY|ELEMENT|ATTLIST|NOTATION)|<!DOCTYPE[^<>\[]*\[", re.IGNORECASE)
+_DOCTYPE = re.compile(r"<!DOCTYPE[^<>]*>", re.IGNORECASE)
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _INSIDE = re.compile(r"#|data:image/(png|jpe?g|gif|webp);", re.IGNORECASE)
-_NUMBER = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(?!%)[a-z]*\s*$", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*+(?!%)[a-z]*+\s*+$", re.IGNORECASE)
 _DRAW: Final = """
 import sys
 try:
@@ -127,7 +128,7 @@ def _size(root: ET.Element, name: str) -> tuple[int, int]:
         width, height = (float(side[1]) for side in sides if side) if all(sides) else map(float, view)
     except ValueError:
         width = height = 0.0
-    if not (width > 0 and height > 0):
+    if not (0 < width < math.inf and 0 < height < math.inf):
         msg = f"{name} is an SVG drawing without a size: give it a viewBox, or width and height"
         raise UnsupportedFormatError(msg)
     if max(width, height) > _LARGEST_FLATNESS * min(width, height):

@@ -187,6 +187,25 @@ def test_text_without_spaces_is_cut_too(text):
     assert max(map(estimate_tokens, passages)) <= 68
 
 
+@pytest.mark.parametrize(
+    ("text", "heading", "passages"),
+    [
+        ("# " + "# " * 100_000 + "x", "# " * 34, 1),
+        ("#" + " " * 100_000 + "x" + " #" * 50_000 + "y", "x" + " #" * 33, 1),
+        ("x" * 500 + " " * 300_000 + "y" * 500, "", 16),
+        ("x" * 300_000, "", 4412),
+        ("." + "'" * 200_000, "", 2942),
+        ("\n" + "1" * 200_000, "", 2942),
+    ],
+    ids=["hash signs", "blanks and hash signs", "blanks", "letters", "quotes", "digits"],
+)
+def test_text_made_to_exhaust_its_reader_does_not(text, heading, passages):
+    found = split_passages(text)
+    assert len(found) == passages
+    assert heading.startswith(found[0].heading)
+    assert bool(found[0].heading) == bool(heading)
+
+
 def test_a_passage_fits_the_text_tower_of_clip():
     open_clip = pytest.importorskip("open_clip")
     tokenize = open_clip.tokenizer.SimpleTokenizer()

@@ -525,6 +525,8 @@ TENFOLD = "".join(f"<g id='a{n}'>{f'''<use href='#a{n - 1}'/>''' * 10}</g>" for 
             id="tenfold",
         ),
         pytest.param("<g>", "", CorruptMediaError, "broken or cut-off SVG", id="cut off"),
+        pytest.param("<!DOCTYPE " * 50_000, "", CorruptMediaError, "broken", id="document types"),
+        pytest.param("", "<!---->" * 140 + "x", UnsupportedFormatError, "text", id="comments"),
     ],
 )
 def test_a_hostile_drawing_is_refused_and_takes_nothing_with_it(  # noqa: PLR0917
@@ -544,6 +546,9 @@ def test_a_hostile_drawing_is_refused_and_takes_nothing_with_it(  # noqa: PLR091
         ("width='0' height='5'", UnsupportedFormatError),
         ("viewBox='0 0 nan x'", LoadError),
         ("width='1e9' height='1'", UnsafeSourceError),
+        ("width='1e999' height='1e999'", UnsupportedFormatError),
+        ("viewBox='0 0 inf inf'", UnsupportedFormatError),
+        (f"width='1{' ' * 100_000}?' height='1'", UnsupportedFormatError),
     ],
 )
 def test_a_drawing_without_a_sensible_size_is_refused(tmp_path, size, error):

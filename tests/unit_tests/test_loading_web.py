@@ -191,9 +191,12 @@ def test_a_picture_is_a_document_with_its_caption_near_its_passage(load, html, c
     [
         ('<img src="dot.gif" alt="a spacer">', ""),
         ('<img src="red.png" width=1 height=1>', ""),
-        ('<img src="https://127.0.0.1/track.png" alt="remote">', ""),
-        ('<img src="//127.0.0.1/track.png">', ""),
-        ('<base href="https://127.0.0.1/"><img src="red.png">', ""),
+        (
+            '<img src="https://127.0.0.1/a.png" alt="remote"><img src="https://127.0.0.1/a.png">',
+            "addresses that are not fetched (see fetch_images): 1 (https://127.0.0.1/a.png)",
+        ),
+        ('<img src="//127.0.0.1/track.png">', "not fetched"),
+        ('<base href="https://127.0.0.1/"><img src="red.png">', "not fetched"),
         ('<img src="blob:1234">', ""),
         ('<img src="../private.png">', "outside the folder of the page"),
         ('<img src="%2e%2e/private.png">', "outside the folder of the page"),
@@ -212,6 +215,25 @@ def test_what_is_no_picture_of_the_page_is_left_alone(load, folder, html, proble
     assert of(documents, "image") == []
     assert "more words" in texts(documents)
     assert [problem in one for one in problems] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("page.html", '<p>words</p><p><img src="gone.png" alt="missing"></p>'),
+        ("page.md", 'words\n\n<img src="gone.png" alt="missing">'),
+        ("page.md", "words\n\n- ![missing](gone.png)"),
+    ],
+)
+def test_what_stands_in_place_of_a_lost_picture_is_no_passage(load, name, text):
+    documents, problems = load(text, name)
+    assert "missing" not in texts(documents)
+    assert len(problems) == 1
+
+
+def test_the_caption_of_a_lost_picture_stays(load):
+    page = '<p>words</p><figure><img src="gone.png" alt="x"><figcaption>A gull</figcaption></figure>'
+    assert texts(load(page)[0]) == "words\n\nA gull"
 
 
 def test_pictures_beside_the_folder_are_read_where_the_root_is_wider_and_the_policy_agrees(load, folder):
@@ -335,12 +357,14 @@ def test_markdown_gives_its_pictures_tables_and_header(load):
     assert "sky above" not in passages
     assert "Paint" not in passages
     assert "After the table, a lost one." in passages
-    assert "cut off remote" in passages
+    assert "cut off" not in passages
+    assert "remote" not in passages
     assert "title:" not in passages
     assert {one.metadata["title"] for one in documents} == {"Sea marks"}
     assert documents[0].metadata["tags"] == ["towers", "sea"]
     assert documents[0].metadata["date"] == "2024-05-01"
     assert sorted(one.partition(": ")[2] for one in problems) == [
+        "pictures at addresses that are not fetched (see fetch_images): 1 (https://127.0.0.1/x.png)",
         "pictures that are broken: 1 (broken.png)",
         "pictures that cannot be found: 1 (gone.png)",
     ]
@@ -368,6 +392,11 @@ def test_what_is_no_header_stays_text(load, text):
         "a|b\n---" + " " * 100_000 + "x",
         "|" * 10_000 + "\n" + "|-" * 10_000,
         "![](a " * 10_000,
+        "![](red.png) ![a]( " + " " * 200_000,
+        "![](red.png) x" + " " * 200_000 + "y",
+        "![a\\]" * 20_000,
+        f"<img {'a' * 200_000}>",
+        f"---\ntags: 'a{' ' * 30_000}b'\n---\nwords",
         f"![words](data:image/png;base64,{'A' * 5_000_000})",
     ],
 )
@@ -382,7 +411,8 @@ def test_a_page_and_markdown_fetch_pictures_only_when_asked(load, folder, caplog
         ("p.html", '<p>w<img src="http://example.org/a.png">'),
         ("p.md", "w ![](http://example.org/a.png)"),
     ):
-        assert load(text, name, media_policy=policy)[1] == []
+        (left_alone,) = load(text, name, media_policy=policy)[1]
+        assert "not fetched (see fetch_images): 1" in left_alone
         (problem,) = load(text, name, media_policy=policy, fetch_images=True)[1]
         assert "refuses: 1 (http://example.org/a.png)" in problem
 
