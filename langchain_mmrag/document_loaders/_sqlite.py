@@ -11,8 +11,9 @@ from typing import Final
 from urllib.parse import quote
 
 from langchain_mmrag.document_loaders._tables import Cell, Table
-from langchain_mmrag.document_loaders.base import SourceFile
+from langchain_mmrag.document_loaders.base import SourceFile, file_sha256
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsupportedFormatError
+from langchain_mmrag.media import MediaPolicy, open_local
 
 _MAGIC: Final = b"SQLite format 3\0"
 _PATIENCE_S: Final = 60.0
@@ -87,10 +88,11 @@ def _connect(file: SourceFile) -> sqlite3.Connection:
         msg = f"{file.source} is no SQLite database, or an encrypted one"
         raise UnsupportedFormatError(msg)
     real = Path(file.source).resolve()
-    log = real.with_name(real.name + "-wal")
-    has_log = log.exists() and log.stat().st_size > 0
+    log = _log_of(real)
+    if log:
+        open_local(str(log), file.policy).close()  # SQLite reads it too
     # A database in WAL mode cannot be opened without files beside it being made, unless nothing can change.
-    fixed = "&immutable=1" if head[18:20] == b"\2\2" and not has_log else ""
+    fixed = "&immutable=1" if head[18:20] == b"\2\2" and not log else ""
     connection = sqlite3.connect(f"file:{quote(str(real))}?mode=ro{fixed}", uri=True, timeout=5)
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(file.policy.max_bytes, 2**30))
@@ -98,6 +100,23 @@ def _connect(file: SourceFile) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     return connection
+
+
+def log_digest(source: str, policy: MediaPolicy) -> str | None:
+    """Digest of what was written lately and stands beside the file; `None` if nothing does."""
+    log = _log_of(Path(source).resolve())
+    if log is None:
+        return None
+    try:
+        with open_local(str(log), policy) as file:
+            return file_sha256(file)[:16]
+    except LoadError:
+        return None  # which is told when the database is read
+
+
+def _log_of(database: Path) -> Path | None:
+    log = database.with_name(database.name + "-wal")
+    return log if log.exists() and log.stat().st_size > 0 else None
 
 
 def _chosen(connection: sqlite3.Connection, names: Sequence[str] | None, file: SourceFile) -> list[str]:

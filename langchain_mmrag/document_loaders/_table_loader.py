@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,11 @@ from langchain_mmrag.document_loaders._table_charts import ColumnCharts
 from langchain_mmrag.document_loaders._table_pictures import RowPictures
 from langchain_mmrag.document_loaders._table_summary import TableSummary
 from langchain_mmrag.document_loaders._tables import (
+    LONG_ROW_CHARS,
     Cell,
     Table,
     cell_text,
+    markdown_record,
     markdown_row,
     markdown_table,
     numbered_rows,
@@ -37,6 +40,7 @@ _SAMPLE_ROWS: Final = 1_000
 _SAMPLE_CHARS: Final = 4_000_000
 _LONGEST_GROUP: Final = 1_000
 _HELD_ROWS: Final = 50_000
+_TOTAL = re.compile(r"(?i)(?:(?:grand |sub)?total[se]?|sum|summe|gesamt|somme|suma):?")
 
 
 class TableOptions(TypedDict, total=False):
@@ -63,7 +67,8 @@ class _Row:
 class TableLoader(FileLoader):
     """Base of the loaders of tables.
 
-    Each row becomes a document of modality "table": the header and the row as Markdown; in its metadata
+    Each row becomes a document of modality "table": the header and the row as Markdown, or a line for each
+    name and its value if that is more than a text tower reads at once; in its metadata
     `row` (and `last_row` if it holds several), `sheet` if the table has a name, and each column with a type
     of its own, so that `filter={"price": {"$lt": 50}}` works. Dates are ISO text and, as `<column>_ts`,
     seconds since 1970 in UTC. A column whose name means something else in metadata (`title`, `source`, ...)
@@ -185,7 +190,8 @@ class _Reading:
         self._cut_rows = 0
         self._lay_out(table)
         fitted = [self._fit(row) for _, row in self._sample]
-        self._columns = columns_of(self._header, fitted, decimal_comma=table.decimal_comma)
+        typing = fitted[:-1] if len(fitted) < _SAMPLE_ROWS and _is_total(fitted) else fitted
+        self._columns = columns_of(self._header, typing, decimal_comma=table.decimal_comma)
         self._check_image_columns(table.name)
         self._pictures = RowPictures(
             file, self._header, fitted, loader.image_columns, folder=loader.picture_root
@@ -294,9 +300,12 @@ class _Reading:
 
     def _markdown(self, rows: Sequence[_Row]) -> str:
         if any(len(row.cells) > len(self._header) for row in rows):
-            return markdown_table(self._header, (row.cells for row in rows))
-        width = len(self._header)
-        return "\n".join([self._head, *(markdown_row(row.cells, width) for row in rows)])
+            text = markdown_table(self._header, (row.cells for row in rows))
+        else:
+            width = len(self._header)
+            text = "\n".join([self._head, *(markdown_row(row.cells, width) for row in rows)])
+        is_long = len(rows) == 1 and len(text) > LONG_ROW_CHARS
+        return markdown_record(self._header, rows[0].cells) if is_long else text
 
     def _pictures_of(self, row: _Row, part: Part) -> Iterator[Part]:
         key = f"{self._key}row-{row.number}"
@@ -346,6 +355,12 @@ class _Reading:
 
 def _name_of(source: str) -> str:
     return source.rpartition("/")[2].rpartition(os.sep)[2] or source
+
+
+def _is_total(rows: Sequence[Sequence[Cell]]) -> bool:
+    """Whether the last of several rows is the sum of the others: its label tells no column's type."""
+    said = next((text for cell in rows[-1] if (text := cell_text(cell))), "") if len(rows) > 1 else ""
+    return _TOTAL.fullmatch(said) is not None
 
 
 def _sample(rows: Iterator[tuple[int, Sequence[Cell]]]) -> Iterator[tuple[int, Sequence[Cell]]]:

@@ -15,6 +15,9 @@ from langchain_mmrag.types import LAST_ROW, ROW, SHEET
 Cell: TypeAlias = "str | int | float | bool | date | datetime | time | Decimal | bytes | None"
 """Any other value is written as `str` writes it."""
 
+LONG_ROW_CHARS: Final = 200
+"""About how much of a table CLIP reads at once, at two to four characters a token."""
+
 PART_CHARS: Final = 2_000
 """About how long a part of several rows gets: what a reader takes in at once, and a prompt has room for."""
 
@@ -51,6 +54,16 @@ def markdown_table(header: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> st
     width = max([len(header), *map(len, rows)])
     lines = [markdown_row(header, width), "|" + "---|" * width, *(markdown_row(row, width) for row in rows)]
     return "\n".join(lines)
+
+
+def markdown_record(header: Sequence[Cell], row: Sequence[Cell]) -> str:
+    """One row as a table of two columns, a line for each name and its value; blank cells are left out.
+
+    However it is cut, what a value means stands beside it.
+    """
+    names = [*header, *[None] * (len(row) - len(header))]
+    lines = [pair for pair in zip(names, row, strict=False) if not is_blank_row(pair[1:])]
+    return markdown_table(lines[0] if lines else [], lines[1:])
 
 
 def markdown_row(cells: Sequence[Cell], width: int) -> str:

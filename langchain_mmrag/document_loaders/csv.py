@@ -39,7 +39,8 @@ class CSVLoader(TableLoader):
 
     How it is written is found out: the character between cells; UTF-8, UTF-16 or UTF-32, with or without a
     mark, else Windows-1252 (Latin-1); whether there is a header, and titles above it. Rows are numbered as
-    records, the header being row 1 if it comes first: a line break within quotes begins no new one.
+    records, the header being row 1 if it comes first: a line break within quotes begins no new one. Between
+    semicolons a comma stands before decimals, and 3/4/2024 is in April; elsewhere such dates stay text.
     Rows with more or fewer cells than the header are kept as they are, and told as a problem.
 
     Args:
@@ -97,7 +98,12 @@ class CSVLoader(TableLoader):
             LoadError: If the file is not text.
         """
         encoding = self.encoding or _encoding_of(file)
-        with file.open() as raw, _text(raw, encoding) as text:
+        # Five bytes mean nothing in Windows-1252; in UTF-16 a character may be cut in half.
+        is_loose = encoding == "cp1252" or (
+            self.encoding is None and encoding.startswith(("utf-16", "utf-32"))
+        )
+        errors = "replace" if is_loose else "strict"
+        with file.open() as raw, _text(raw, encoding, errors) as text:
             lines = _guarded(_lines(text, file.source), file)
             head = list(islice(lines, LOOKED_AT))
             delimiter = self.delimiter
@@ -137,9 +143,8 @@ def _even(
         )
 
 
-def _text(raw: BinaryIO, encoding: str) -> io.TextIOWrapper:
+def _text(raw: BinaryIO, encoding: str, errors: str) -> io.TextIOWrapper:
     buffered: Any = io.BufferedReader(cast("io.RawIOBase", raw), _PIECE)
-    errors = "replace" if encoding == "cp1252" else "strict"  # five bytes mean nothing in it
     return io.TextIOWrapper(buffered, encoding, errors, newline="")
 
 

@@ -23,6 +23,9 @@ from langchain_mmrag.types import HEADING
 _SAMPLE: Final = 1_000
 _PIECE: Final = 2**20
 _STEP: Final = re.compile(r"[^.\[\]]+")
+_ESCAPED: Final = re.compile(
+    r"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(?P<half>u[dD][89a-fA-F][\da-fA-F]{2})|.)"
+)
 _LINES: Final = frozenset({".jsonl", ".ndjson", ".jsonlines"})
 _DEEPEST: Final = 20
 
@@ -91,6 +94,8 @@ class JSONLoader(TableLoader):
 
 
 def _parsed(text: str, name: str) -> Any:
+    if "\\ud" in text or "\\uD" in text:  # half a character, which no store can keep
+        text = _ESCAPED.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -219,7 +224,8 @@ def _texts(value: Any, tables: Sequence[str] | None) -> Iterator[Part]:
     for name, entry in rest.items():
         if isinstance(entry, dict | list) and entry:
             text = "\n".join(_lines({name: entry} if name else entry, 0))
-            yield Part(text=text, metadata={HEADING: name} if name else {}, key=f"entry:{name}")
+            key = f"{name}:entry"  # of rows "...:row-1" is the end: no name makes one of the other
+            yield Part(text=text, metadata={HEADING: name} if name else {}, key=key)
 
 
 def _lines(value: Any, depth: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Unpack
 from langchain_core.documents import Document
 
 from langchain_mmrag._extras import require
-from langchain_mmrag.document_loaders._sqlite import sqlite_tables
+from langchain_mmrag.document_loaders._sqlite import log_digest, sqlite_tables
 from langchain_mmrag.document_loaders._table_loader import TableLoader, TableOptions
 from langchain_mmrag.document_loaders._tables import Cell, Table
 from langchain_mmrag.document_loaders.base import SourceFile, pictures_folder
@@ -73,9 +73,10 @@ class SQLLoader(TableLoader):
             self.source = _shown(self.address)
 
     def reading(self) -> dict[str, Any]:
-        """What is selected, as far as it was given."""
+        """What is selected, as far as it was given; and what is written, but not yet in the file itself."""
         digest = hashlib.sha256(self.query.encode()).hexdigest()[:16] if self.query else None
-        return {"query": digest, "tables": self.table_names and list(self.table_names)}
+        log = log_digest(self.source, self.media_policy) if self.address is None else None
+        return {"query": digest, "tables": self.table_names and list(self.table_names), "log": log}
 
     def tables(self, file: SourceFile) -> Iterator[Table]:
         """Yield the tables, or the one of the query.

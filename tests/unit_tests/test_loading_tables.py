@@ -30,6 +30,7 @@ from langchain_mmrag.document_loaders.json import JSONLoader
 from langchain_mmrag.document_loaders.parquet import ParquetLoader
 from langchain_mmrag.document_loaders.sql import SQLLoader
 from langchain_mmrag.media import MediaPolicy
+from langchain_mmrag.text_splitters import CLIPTextSplitter
 from tests.unit_tests.media_server import FLAG_PNG, OPEN, reply, serving
 
 serve = pytest.fixture(serving)
@@ -196,6 +197,23 @@ CASES = [
     Case("wide16.csv", text_file("Ä,b\nü,2\n", "utf-16-le"), CSVLoader, [{"Ä": "ü", "b": 2, "row": 2}]),
     Case("marked16.csv", text_file("Ä,b\nü,2\n", "utf-16"), CSVLoader, [{"Ä": "ü", "b": 2, "row": 2}]),
     Case("marked8.csv", text_file("a,b\nü,2\n", "utf-8-sig"), CSVLoader, [{"a": "ü", "b": 2, "row": 2}]),
+    Case(
+        "halves16.csv",
+        lambda path: path.write_bytes("a,b\nx\ud83dy,2\n".encode("utf-16", "surrogatepass")),
+        CSVLoader,
+        [{"a": "x\ufffdy", "b": 2, "row": 2}],
+    ),
+    Case(
+        "total.csv",
+        text_file("day,n\n2024-01-02,1\n2024-01-03,2\nTotal,3\n"),
+        CSVLoader,
+        [
+            {"day": "2024-01-02", "day_ts": 1704153600.0, "n": 1, "row": 2},
+            {"day": "2024-01-03", "day_ts": 1704240000.0, "n": 2, "row": 3},
+            {"n": 3, "row": 4},
+        ],
+        problems=["cells of another type than"],
+    ),
     Case("tabs.tsv", text_file("a\tb\n1, 2\tx\n"), CSVLoader, [{"a": "1, 2", "b": "x", "row": 2}]),
     Case("told.txt", text_file("sep=|\na|b\n1|x\n"), CSVLoader, [{"a": 1, "b": "x", "row": 2}]),
     Case(
@@ -369,6 +387,23 @@ CASES = [
         text_file('{"ann": {"age": 3, "kg": 9}, "bob": {"age": 4, "kg": 8}}'),
         JSONLoader,
         [{"key": "ann", "age": 3, "kg": 9, "row": 1}, {"key": "bob", "age": 4, "kg": 8, "row": 2}],
+    ),
+    Case(
+        "keys.json",
+        text_file('{"entry": [{"n": 1}, {"n": 2}], "row-1": {"x": [1]}, "table": {"y": [2]}}'),
+        JSONLoader,
+        [
+            {"n": 1, "sheet": "entry", "row": 1},
+            {"n": 2, "sheet": "entry", "row": 2},
+            {"heading": "row-1"},
+            {"heading": "table"},
+        ],
+    ),
+    Case(
+        "halves.json",
+        text_file(r'[{"a": "x\ud83dy", "b\uDE00": "\ud83d\ude00 \\ud83d"}]'),
+        JSONLoader,
+        [{"a": "x\ufffdy", "b\ufffd": "\U0001f600 \\ud83d", "row": 1}],
     ),
     Case("rows.json", text_file('[["n", "v"], ["a", 1]]'), JSONLoader, [{"n": "a", "v": 1, "row": 2}]),
     Case(
@@ -702,6 +737,18 @@ def test_bytes_that_are_a_picture_are_kept_as_one(tmp_path):
     assert "raw" not in row.metadata
 
 
+def test_a_long_row_is_written_so_that_each_window_names_its_columns(tmp_path):
+    names = [f"measure {n}" for n in range(30)]
+    lines = [names, [f"{n}.5" for n in range(30)], ["short", *[""] * 29]]
+    (tmp_path / "t.csv").write_text("\n".join(map(",".join, lines)))
+    document, short, summary = CSVLoader(tmp_path / "t.csv").load()
+    assert document.page_content.startswith("| measure 0 | 0.5 |\n|---|---|\n| measure 1 | 1.5 |")
+    windows = CLIPTextSplitter(OpenCLIPEmbeddings("mmrag-tiny")).split_text(document.page_content)
+    assert all("measure" in window and ".5" in window for window in windows)
+    assert short.page_content == "| measure 0 | short |\n|---|---|"
+    assert "| measure 0 | measure 1 |" in summary.page_content
+
+
 def test_columns_of_numbers_are_drawn_if_asked(tmp_path):
     lines = [f"2024-01-{n + 1:02},{n * n},$x$,{'' if n else 1}" for n in range(5)]
     (tmp_path / "t.csv").write_text("\n".join(["day,$price,note,once", *lines]))
@@ -730,6 +777,35 @@ def test_a_database_that_is_in_use_is_read_as_it_is_now(tmp_path):
     writer.close()
     assert rows(SQLLoader(path).load()) == [{"n": 1, "sheet": "t", "row": 1}]
     assert [one.name for one in tmp_path.iterdir()] == ["live.db"]
+
+
+def test_what_a_database_has_not_yet_in_its_file_makes_it_another_one(tmp_path):
+    path = tmp_path / "live.db"
+    writer = sqlite3.connect(path)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("CREATE TABLE t (n INT)")
+    writer.execute("INSERT INTO t VALUES (1)")
+    writer.commit()
+    file, before = path.read_bytes(), SQLLoader(path).load()
+    writer.execute("INSERT INTO t VALUES (2)")
+    writer.commit()
+    after = SQLLoader(path).load()
+    assert path.read_bytes() == file
+    assert len(rows(after)) == 2
+    assert before[0].metadata["loader"] != after[0].metadata["loader"]
+    assert after[0].metadata["loader"] == SQLLoader(path).load()[0].metadata["loader"]
+    writer.close()
+    assert SQLLoader(path).fingerprint == "sql"
+
+
+def test_what_stands_beside_a_database_must_be_where_the_policy_allows(tmp_path):
+    (tmp_path / "in").mkdir()
+    path, log = tmp_path / "in" / "a.db", tmp_path / "in" / "a.db-wal"
+    shop_database(path)
+    (tmp_path / "out").write_bytes(b"another one's")
+    log.symlink_to(tmp_path / "out")
+    with pytest.raises(errors.UnsafeSourceError, match="lies outside the allowed folders"):
+        SQLLoader(path, media_policy=MediaPolicy(roots=(tmp_path / "in",))).load()
 
 
 def test_a_view_without_end_costs_its_time_and_not_the_other_tables(tmp_path, monkeypatch):
