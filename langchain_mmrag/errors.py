@@ -6,6 +6,7 @@
     │   ├── SourceNotFoundError (FileNotFoundError)  no such file or address
     │   ├── UnsupportedFormatError (ValueError)  not a kind of file this package reads
     │   ├── UnsafeSourceError                    outside the roots, too large, a private address
+    │   │   └── OutsideRootsError                a file in none of the media policy's root folders
     │   └── CorruptMediaError                    the right kind of file, but broken
     ├── EmbeddingError                           no vector could be made
     │   ├── UnsupportedModalityError (TypeError) the embedding takes no images
@@ -43,6 +44,10 @@ class UnsupportedFormatError(LoadError, ValueError):
 
 class UnsafeSourceError(LoadError):
     """Opening the source would break the media policy (root folders, size, addresses)."""
+
+
+class OutsideRootsError(UnsafeSourceError):
+    """The file lies in none of the media policy's root folders."""
 
 
 class CorruptMediaError(LoadError):

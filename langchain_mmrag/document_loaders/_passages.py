@@ -77,8 +77,8 @@ class PartWriter:
 
     def _words(self, block: Words) -> Iterator[Part]:
         shown, unshown = self._shown_in(block)
-        # what is said of a picture stands in its own document; if it has none, it is said here
-        text = block.text or " ".join(caption_from(one.words) for one in unshown).strip()
+        # what a picture is captioned with stands in its own document; if it has none, it is said here
+        text = block.text or " ".join(one.caption for one in unshown).strip()
         if text:
             yield from self._add(replace(block, text=text))
         if self._text or self._near is None:

@@ -17,7 +17,13 @@ from PIL import Image
 from langchain_mmrag.document_loaders._blocks import Picture
 from langchain_mmrag.document_loaders._ids import file_document_id, source_of
 from langchain_mmrag.document_loaders.base import SourceFile
-from langchain_mmrag.errors import LoadError, SourceNotFoundError, UnsafeSourceError, UnsupportedFormatError
+from langchain_mmrag.errors import (
+    LoadError,
+    OutsideRootsError,
+    SourceNotFoundError,
+    UnsafeSourceError,
+    UnsupportedFormatError,
+)
 from langchain_mmrag.media import MediaPolicy, describe_source, image_facts, is_url, read_media
 from langchain_mmrag.types import HEIGHT, MIME_TYPE, PARENT_ID, PATH, SHA256, WIDTH
 
@@ -28,6 +34,7 @@ _FILE_NAME = re.compile(r"\S+\.(png|jpe?g|gif|webp|svg|bmp|tiff?|avif|emf|wmf)",
 _NAMED: Final = 3
 _KINDS: Final = {
     "missing": "that cannot be found",
+    "remote": "at addresses that are not fetched (see fetch_images)",
     "outside": "outside the folder of the page, which are left alone",
     "format": "of formats that are not read (such as EMF and WMF)",
     "broken": "that are broken",
@@ -107,7 +114,7 @@ class PagePictures:
         elif isinstance(error, UnsupportedFormatError):
             kind = "format"
         elif isinstance(error, UnsafeSourceError):
-            kind = "outside" if "lies outside" in str(error) else "refused"
+            kind = "outside" if isinstance(error, OutsideRootsError) else "refused"
         else:
             kind = "broken"
         self._problems[kind].append(name)
@@ -125,7 +132,10 @@ class PagePictures:
         if src[:5].lower() == "data:":
             return self.keep(read_media(src, self.file.policy))
         if is_url(src) or src.startswith("//"):
-            if not self.fetch or self._is_repeat(src):
+            if self._is_repeat(src):
+                return None
+            if not self.fetch:
+                self._problems["remote"].append(describe_source(src))
                 return None
             address = f"https:{src}" if src.startswith("//") else src
             return self.keep(read_media(address, self.file.policy))

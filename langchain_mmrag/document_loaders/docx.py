@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._html import PageFacts
+from langchain_mmrag.document_loaders._page_loader import page_fingerprint
 from langchain_mmrag.document_loaders._passages import PartWriter
 from langchain_mmrag.document_loaders._pictures import PagePictures
 from langchain_mmrag.document_loaders._zip import check_zip
 from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
-from langchain_mmrag.document_loaders.html import page_fingerprint, said_blocks
+from langchain_mmrag.document_loaders.html import said_blocks
 from langchain_mmrag.document_loaders.text import PASSAGE_TOKENS
 from langchain_mmrag.errors import CorruptMediaError, LoadError, SourceNotFoundError
 from langchain_mmrag.media import MediaPolicy

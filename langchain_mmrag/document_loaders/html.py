@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import codecs
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from langchain_mmrag.document_loaders._blocks import Block
 from langchain_mmrag.document_loaders._html import PageFacts, html_blocks
+from langchain_mmrag.document_loaders._page_loader import PageLoader
 from langchain_mmrag.document_loaders._passages import PartWriter
-from langchain_mmrag.document_loaders._pictures import PagePictures
-from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
-from langchain_mmrag.document_loaders.text import PASSAGE_TOKENS, decode_text
+from langchain_mmrag.document_loaders.base import Part, SourceFile
+from langchain_mmrag.document_loaders.text import decode_text
 from langchain_mmrag.errors import CorruptMediaError
-from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.types import TITLE
 
 URL: Final = "url"
 """Metadata key: the address that a page says it is from."""
 
 _DECLARED = re.compile(
-    rb"""<(?:meta|\?xml)\b[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
+    rb"""<(?:meta|\?xml)\b[^>]*?(?:charset|encoding)\s*+=\s*+["']?\s*+([\w.:-]+)""", re.IGNORECASE
 )
 _HEAD: Final = 4096
 _BOMS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # that of UTF-32 begins like one
@@ -35,7 +32,7 @@ _MEANT: Final = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", 
 """What browsers read where a page declares the key, by the names Python gives them."""
 
 
-class HTMLLoader(FileLoader):
+class HTMLLoader(PageLoader):
     """Load an HTML or XHTML page: passages, tables and pictures in its order.
 
     A passage begins with the `heading` of its section. A table is a document of its own, and a picture too:
@@ -55,26 +52,6 @@ class HTMLLoader(FileLoader):
 
     name = "html"
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        max_tokens: int = PASSAGE_TOKENS,
-        fetch_images: bool = False,
-        picture_root: str | os.PathLike[str] | None = None,
-        media_policy: MediaPolicy | None = None,
-        media_directory: str | os.PathLike[str] | None = None,
-    ) -> None:
-        super().__init__(path, media_policy=media_policy, media_directory=media_directory)
-        self.max_tokens = max_tokens
-        self.fetch_images = fetch_images
-        self.picture_root = None if picture_root is None else Path(picture_root)
-
-    @property
-    def fingerprint(self) -> str:
-        """The name, and the options that were given."""
-        return page_fingerprint(self.name, max_tokens=self.max_tokens, fetch_images=self.fetch_images)
-
     def parts(self, file: SourceFile) -> Iterator[Part]:
         """Yield passages, tables and pictures.
 
@@ -83,20 +60,13 @@ class HTMLLoader(FileLoader):
         """
         html = decode_html(file.read(), self.source)
         page = PageFacts()
-        pictures = PagePictures(file, folder=self.picture_root, fetch=self.fetch_images)
+        pictures = self.pictures_of(file)
         metadata: dict[str, Any] = {}
         writer = PartWriter(pictures, max_tokens=self.max_tokens, metadata=metadata)
         yield from writer.parts(said_blocks(html, page, metadata, self.source))
         pictures.report()
         for note in page.notes:
             file.problem(note)
-
-
-def page_fingerprint(name: str, *, max_tokens: int, fetch_images: bool = False) -> str:
-    """What the documents of a page depend on besides the file."""
-    options = [f"max_tokens={max_tokens}"] if max_tokens != PASSAGE_TOKENS else []
-    options += ["fetch_images"] if fetch_images else []
-    return ":".join([name, ",".join(options)]) if options else name
 
 
 def decode_html(data: bytes, name: str) -> str:

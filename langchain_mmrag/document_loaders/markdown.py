@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any, Final
 
 from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._markdown import Marked, marked
-from langchain_mmrag.document_loaders._pictures import PagePictures, caption_from
+from langchain_mmrag.document_loaders._page_loader import PageLoader, page_fingerprint
+from langchain_mmrag.document_loaders._pictures import caption_from
 from langchain_mmrag.document_loaders._tables import Table, table_parts
-from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
-from langchain_mmrag.document_loaders.html import page_fingerprint
-from langchain_mmrag.document_loaders.text import PASSAGE_TOKENS, Passage, decode_text, split_passages
+from langchain_mmrag.document_loaders.base import Part, SourceFile
+from langchain_mmrag.document_loaders.text import Passage, decode_text, split_passages
 from langchain_mmrag.errors import CorruptMediaError
-from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.types import CAPTION, HEADING, TITLE
 
 TAGS: Final = "tags"
@@ -32,7 +29,7 @@ _MOST_BRACKETS: Final = 200
 _GAPS = re.compile(r"\n{3,}")
 
 
-class MarkdownLoader(FileLoader):
+class MarkdownLoader(PageLoader):
     """Load a Markdown file: passages as `TextLoader` cuts them, tables, and pictures in place.
 
     A table is a document of its own and stands in no passage; it begins with the heading of its section. A
@@ -52,21 +49,6 @@ class MarkdownLoader(FileLoader):
 
     name = ""
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        max_tokens: int = PASSAGE_TOKENS,
-        fetch_images: bool = False,
-        picture_root: str | os.PathLike[str] | None = None,
-        media_policy: MediaPolicy | None = None,
-        media_directory: str | os.PathLike[str] | None = None,
-    ) -> None:
-        super().__init__(path, media_policy=media_policy, media_directory=media_directory)
-        self.max_tokens = max_tokens
-        self.fetch_images = fetch_images
-        self.picture_root = None if picture_root is None else Path(picture_root)
-
     @property
     def fingerprint(self) -> str:
         """Empty unless options were given."""
@@ -80,7 +62,7 @@ class MarkdownLoader(FileLoader):
             LoadError: If the file is not text, or nothing in it can be read.
         """
         text, metadata = _without_front_matter(decode_text(file.read(), self.source))
-        pictures = PagePictures(file, folder=self.picture_root, fetch=self.fetch_images)
+        pictures = self.pictures_of(file)
         page = marked(text, pictures)
         writer = _Writer(page, metadata)
         for passage in split_passages(page.text, max_tokens=self.max_tokens):
@@ -176,7 +158,7 @@ def _front_matter(header: dict[Any, Any]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     if isinstance(title, str | int | float) and str(title).strip():
         metadata[TITLE] = str(title).strip()
-    tags = re.split(r"\s*,\s*", tags.strip()) if isinstance(tags, str) else tags
+    tags = [tag.strip() for tag in tags.split(",")] if isinstance(tags, str) else tags
     if isinstance(tags, list):
         words = [str(tag) for tag in tags if isinstance(tag, str | int | float) and str(tag).strip()]
         metadata |= {TAGS: words} if words else {}

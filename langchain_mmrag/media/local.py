@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from langchain_mmrag.errors import LoadError, SourceNotFoundError, UnsafeSourceError
+from langchain_mmrag.errors import LoadError, OutsideRootsError, SourceNotFoundError, UnsafeSourceError
 from langchain_mmrag.media.describe import describe_source
 from langchain_mmrag.media.policy import MediaPolicy, check_size, read_bounded
 
@@ -83,7 +83,7 @@ def _open(path: str, name: str, roots: tuple[Path, ...] | None) -> int:
             return _open_beneath(root, PurePath(real).relative_to(root).parts)
     allowed = ", ".join(map(str, roots))
     msg = f"{name} lies outside the allowed folders ({allowed}): move it, or widen MediaPolicy.roots"
-    raise UnsafeSourceError(msg)
+    raise OutsideRootsError(msg)
 
 
 def _open_beneath(root: str, parts: tuple[str, ...]) -> int:
