@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,13 +12,12 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
 from langchain_mmrag.document_loaders._ahead import Results
-from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX
+from langchain_mmrag.document_loaders._own import OwnLoader
 from langchain_mmrag.document_loaders._sidecars import is_sidecar
 from langchain_mmrag.document_loaders._subtitles import is_sidecar as is_subtitle
-from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile
+from langchain_mmrag.document_loaders.base import FileLoader
 from langchain_mmrag.document_loaders.kinds import LoaderOptions, MakeLoader, kind_of, unsupported
 from langchain_mmrag.errors import CorruptMediaError, LoadError, MissingDependencyError, MMRAGError
-from langchain_mmrag.types import MODALITY, SOURCE, modality_of
 
 logger = logging.getLogger(__name__)
 
@@ -102,38 +101,3 @@ def _own(path: Path, given: MakeLoader, options: LoaderOptions) -> BaseLoader:
         return found
     loader: BaseLoader = make(path)
     return loader if isinstance(loader, FileLoader) else OwnLoader(path, loader, options)
-
-
-class OwnLoader(FileLoader):
-    """A loader that a caller brought: its documents get ids, digest and links as those of this package have.
-
-    Args:
-        path: The file.
-        loader: The caller's.
-        options: Those that all loaders take.
-    """
-
-    name = "own"
-
-    def __init__(self, path: Path, loader: BaseLoader, options: LoaderOptions) -> None:
-        super().__init__(path, media_policy=options.policy, media_directory=options.media_directory)
-        self.loader = loader
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the caller's loader if it has one, else its class."""
-        kind = type(self.loader)
-        given: Any = getattr(self.loader, "fingerprint", f"{kind.__module__}.{kind.__qualname__}")
-        return f"{self.name}:{given}"
-
-    def parts(self, file: SourceFile) -> Iterator[Part]:
-        """The caller's documents."""
-        for document in self.loader.lazy_load():
-            is_ours = (document.id or "").startswith(FILE_ID_PREFIX)
-            yield Part(
-                text=document.page_content,
-                modality=modality_of(document.metadata),
-                metadata={k: v for k, v in document.metadata.items() if k not in {SOURCE, MODALITY}},
-                key=None if is_ours else document.id,
-            )
-        file.problems += getattr(self.loader, "problems", ())

@@ -22,7 +22,7 @@ from langchain_core.documents import Document
 from PIL import Image
 
 from langchain_mmrag.document_loaders._ids import file_document_id, source_of
-from langchain_mmrag.errors import CorruptMediaError, LoadError
+from langchain_mmrag.errors import CorruptMediaError, LoadError, MissingDependencyError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, image_facts, open_local, read_media
 from langchain_mmrag.types import (
     FILE_SHA256,
@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 _CHUNK: Final = 2**20
 _UNSAFE = re.compile(r"[^\w.-]+")
 _LONGEST_STEM: Final = 40
+_STAMPED: Final = frozenset((SOURCE, FILE_SHA256, PART, PARTS, LOADER, MODALITY))
+"""What a loader says of its documents: nothing that a file holds takes the place of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,9 @@ class Part:
         text: What a model can read: passage, row, transcript, caption, or `""`.
         modality: Of the document.
         metadata: What is particular to it: `page`, `start_s`, `bbox` and so on; scalars and lists of them.
-        key: Tells it from the other parts of the file, the same in every run; its number by default.
+            What every document has (`source`, `modality`, `part` and so on) is not for it to say.
+        key: Tells it from the other parts of the file, the same in every run; its number by default. One
+            that comes again gets a number after it.
         parent: Key of the part that this one repeats in part: in results both count as one.
         near: Key of the part whose text stands nearest to it: of a figure, the page or passage around it.
     """
@@ -223,15 +227,19 @@ class FileLoader(BaseLoader):
             LoadError: If the file cannot be read at all, is empty, or the policy refuses it.
         """
         file = self.open_source()
-        file.pictures = pictures_folder(self.media_directory, file.source, file.sha256, self.fingerprint)
+        fingerprint = self.fingerprint
+        file.pictures = pictures_folder(self.media_directory, file.source, file.sha256, fingerprint)
         file.shows = self.shows = set()
         self.problems = file.problems
         waiting: Document | None = None
         number = 0
+        keys = _Keys()
         for number, part in enumerate(_until_broken(self.parts(file), file)):
             if waiting is not None:
                 yield waiting
-            waiting = self._document(part, number, file)
+            key = keys.unique(str(number) if part.key is None else part.key)
+            waiting = _document(part, key, file)
+            waiting.metadata |= {PART: number, **({LOADER: fingerprint} if fingerprint else {})}
         if waiting is None:
             if file.problems:
                 raise file.problems[0]
@@ -243,34 +251,58 @@ class FileLoader(BaseLoader):
             waiting.metadata[PARTS] = number + 1
         yield waiting
 
-    def _document(self, part: Part, number: int, file: SourceFile) -> Document:
-        def id_of(key: str) -> str:
-            return file_document_id(file.source, file.sha256, key)
 
-        metadata = {SOURCE: file.source, **part.metadata, FILE_SHA256: file.sha256, PART: number}
-        if self.fingerprint:
-            metadata[LOADER] = self.fingerprint
-        if part.modality != "text":
-            metadata = {MODALITY: part.modality, **metadata}
-        if part.parent is not None:
-            metadata[PARENT_ID] = id_of(part.parent)
-        if part.near is not None:
-            metadata[NEAR_ID] = id_of(part.near)
-        key = str(number) if part.key is None else part.key
-        return Document(id=id_of(key), page_content=part.text, metadata=metadata)
+def _document(part: Part, key: str, file: SourceFile) -> Document:
+    def id_of(key: str) -> str:
+        return file_document_id(file.source, file.sha256, key)
+
+    own = {name: value for name, value in part.metadata.items() if name not in _STAMPED}
+    metadata = {SOURCE: file.source, **own, FILE_SHA256: file.sha256}
+    if part.modality != "text":
+        metadata = {MODALITY: part.modality, **metadata}
+    if part.parent is not None:
+        metadata[PARENT_ID] = id_of(part.parent)
+    if part.near is not None:
+        metadata[NEAR_ID] = id_of(part.near)
+    return Document(id=id_of(key), page_content=part.text, metadata=metadata)
+
+
+class _Keys:
+    """The keys of a file's parts; of each one eight bytes are kept, as there may be millions."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._repeated: dict[str, int] = {}
+
+    def unique(self, key: str) -> str:
+        """The key, with a number after it if there was one like it: no document may replace another."""
+        given = key
+        while (digest := _eight_bytes(key)) in self._seen:
+            self._repeated[given] = self._repeated.get(given, 1) + 1
+            key = f"{given}~{self._repeated[given]}"
+        self._seen.add(digest)
+        return key
+
+
+def _eight_bytes(key: str) -> int:
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _until_broken(parts: Iterator[Part], file: SourceFile) -> Iterator[Part]:
-    """The parts before an error; the error is raised only if there are none."""
+    """The parts before an error; the error is raised only if there are none, or something is to install."""
     some = False
     try:
         for part in parts:
             some = True
             yield part
-    except LoadError as error:
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # of whatever a parser did not expect: what came before it is as good as ever
         if not some:
             raise
-        file.problem(f"the rest cannot be read: {error}")
+        told = str(error) if isinstance(error, LoadError) else f"{type(error).__name__}: {error}"
+        file.problem(f"the rest cannot be read: {told}")
 
 
 def file_sha256(file: BinaryIO) -> str:

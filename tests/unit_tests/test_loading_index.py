@@ -159,6 +159,8 @@ class Lines(FileLoader):
                 raise errors.CorruptMediaError("the disk ended")
             elif line == "BUG":
                 raise ZeroDivisionError("nobody thought of this")
+            elif line == "INSTALL":
+                raise errors.MissingDependencyError("pip install what reads it")
             elif line == "PICTURE":
                 kept = file.keep_picture(Image.new("RGB", (8, 8), "red"), f"figure-{number}")
                 yield Part(text="a figure", modality="image", metadata=kept)
@@ -371,10 +373,10 @@ def test_pictures_taken_out_of_a_file_go_when_it_changes_and_when_it_is_pruned(s
 def test_a_file_that_fails_half_way_keeps_what_was_known_and_leaves_nothing_new(store, folder):
     write(folder, "a.lines", text="old\nPICTURE")
     index(store, folder)
-    write(folder, "a.lines", text="\n".join(["PICTURE", *map(str, range(200)), "BUG"]))
+    write(folder, "a.lines", text="\n".join(["PICTURE", *map(str, range(200)), "INSTALL"]))
     report = index(store, folder)
     assert (report.readable, report.documents) == (0, 0)
-    assert "nobody thought of this" in report.failed[0].reason
+    assert "pip install what reads it" in report.failed[0].reason
     assert texts(store) == ["a figure", "old"]
     assert kept(store) == ["figure-1.png"]
 

@@ -8,17 +8,23 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import Document
 from PIL import Image
 
-from langchain_mmrag import errors
+from langchain_mmrag import MultimodalChroma, errors
+from langchain_mmrag.document_loaders import DirectoryLoader
 from langchain_mmrag.document_loaders._reading import loader_for
-from langchain_mmrag.document_loaders.base import FileLoader
+from langchain_mmrag.document_loaders.base import FileLoader, Part
 from langchain_mmrag.document_loaders.kinds import KINDS, LoaderOptions, kind_of, supported_suffixes
+from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.media import MediaPolicy
 
 
@@ -179,6 +185,7 @@ BYTES = [
     ("build.log", lambda _: b"ok", "text"),
     ("a.gz", lambda _: gzip.compress(b"a,b"), None),
     ("a.tar.gz", lambda _: tarball(), None),
+    ("a.html", lambda _: b"<!doctype svg>" + b"<!---->" * 500, "web page"),
     ("empty.pdf", lambda _: b"", "PDF"),
     ("empty", lambda _: b"", None),
     ("a.py", lambda _: b"print()", None),
@@ -315,3 +322,187 @@ def test_options_say_nothing_of_the_policy_unless_they_are_told(tmp_path):
     assert loader_for(tmp_path / "a.txt", LoaderOptions()).load()
     with pytest.raises(errors.UnsafeSourceError):
         loader_for(tmp_path / "a.txt", narrow)
+
+
+# what one writes oneself
+
+
+class Lines(FileLoader):
+    """Each line a document; one that says so breaks the file."""
+
+    name = "lines"
+
+    def parts(self, file):
+        for line in file.read().decode().splitlines():
+            if line == "break":
+                raise ValueError("what is this")
+            key, _, text = line.rpartition(":")
+            metadata = {"source": "elsewhere", "part": 7, "modality": "image", "page": 3}
+            yield Part(text=text, key=key or None, near="a", metadata=metadata)
+
+
+def lines(path: Path, *text: str) -> Lines:
+    path.write_text("\n".join(text))
+    return Lines(path)
+
+
+def test_whatever_breaks_a_file_in_its_middle_costs_none_of_what_came_before(tmp_path):
+    loader = lines(tmp_path / "a.lines", "one", "two", "break", "three")
+    documents = loader.load()
+    assert [document.page_content for document in documents] == ["one", "two"]
+    assert documents[-1].metadata["parts"] == 2
+    (problem,) = loader.problems
+    assert str(problem).endswith("a.lines: the rest cannot be read: ValueError: what is this")
+    with pytest.raises(ValueError, match="what is this"):
+        lines(tmp_path / "b.lines", "break").load()
+
+
+def test_what_breaks_a_brought_loader_in_its_middle_is_told_and_the_rest_is_kept(
+    tmp_path, counting_embeddings
+):
+    class Half(BaseLoader):
+        problems = ()
+
+        def __init__(self, path):
+            self.path = path
+
+        def lazy_load(self):
+            yield Document("first half")
+            yield Document("second")
+            raise RuntimeError("then broke")
+
+    (tmp_path / "a.half").write_text("x")
+    loader = DirectoryLoader(tmp_path, loaders={".half": Half})
+    assert [document.page_content for document in loader.load()] == ["first half", "second"]
+    (failure,) = loader.failures
+    assert failure.partial
+    assert "RuntimeError: then broke" in str(failure.error)
+    report = index_paths(
+        MultimodalChroma("half", counting_embeddings),
+        tmp_path,
+        options=LoaderOptions(loaders={".half": Half}),
+    )
+    assert (report.added, report.documents, len(report.partial)) == (1, 2, 1)
+
+
+def test_what_is_still_to_be_installed_is_no_broken_file(tmp_path):
+    class Late(FileLoader):
+        name = "late"
+
+        def parts(self, file):
+            yield Part(text="one")
+            raise errors.MissingDependencyError("pip install it")
+
+    (tmp_path / "a.late").write_text("x")
+    with pytest.raises(errors.MissingDependencyError):
+        Late(tmp_path / "a.late").load()
+
+
+def test_what_a_part_says_takes_the_place_of_nothing_that_every_document_has(tmp_path):
+    path = tmp_path / "a.lines"
+    first, second = lines(path, "one", "two").load()
+    assert first.metadata["source"] == second.metadata["source"] == str(path)
+    assert [first.metadata["part"], second.metadata["part"]] == [0, 1]
+    assert "modality" not in first.metadata
+    assert first.metadata["page"] == 3
+
+
+def test_keys_that_come_again_are_told_apart_the_same_way_each_time(tmp_path):
+    loader = lines(tmp_path / "a.lines", "a:1", "a:2", "a~2:3", "a:4", "5", "4:6")
+    documents = loader.load()
+    ids = [document.id for document in documents]
+    assert len(set(ids)) == 6
+    assert ids == [document.id for document in loader.load()]
+    assert {document.metadata["near_id"] for document in documents} == {ids[0]}
+    shorter = lines(tmp_path / "a.lines", "a:1", "b:2").load()
+    assert len({document.id for document in shorter}) == 2
+
+
+def test_the_fingerprint_is_read_once_for_a_file(tmp_path):
+    asked = []
+
+    class Counted(Lines):
+        @property
+        def fingerprint(self):
+            asked.append(1)
+            return "counted"
+
+    (tmp_path / "a").write_text("\n".join(map(str, range(50))))
+    assert {document.metadata["loader"] for document in Counted(tmp_path / "a").load()} == {"counted"}
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("a.pdf", [{"page": 0}, {"page": 1}], [{"page": 1}, {"page": 2}]),
+        ("a.pdf", [{"page": 1}, {"page": 2}], [{"page": 1}, {"page": 2}]),
+        ("a.pdf", [{"page": 0}, {"page": "ii"}, {}], [{"page": 1}, {"page": "ii"}, {}]),
+        ("a.csv", [{"row": 0}, {"row": 1}], [{"row": 2}, {"row": 3}]),
+        ("a.log", [{"row": 0}, {"row": 1}], [{"row": 1}, {"row": 2}]),
+        ("a.log", [{"row": False}], [{"row": False}]),
+    ],
+)
+def test_pages_and_rows_that_a_brought_loader_counts_from_0_are_counted_from_1(
+    tmp_path, name, given, expected
+):
+    found = [document.metadata for document in brought(tmp_path / name, given)]
+    assert [{key: one[key] for key in ("page", "row") if key in one} for one in found] == expected
+
+
+def test_metadata_of_a_brought_loader_is_made_such_that_a_collection_holds_it(tmp_path, counting_embeddings):
+    loop: list = []
+    loop.append(loop)
+    given = {
+        "none": None,
+        "empty": [],
+        "nothing": {},
+        "nan": float("nan"),
+        "nested": {"a": [1, "é"]},
+        "mixed": [1, "a"],
+        "loop": loop,
+        "pair": (1, 2),
+        "names": ["a", "b"],
+        "day": date(2024, 1, 2),
+        "moment": datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "days": [date(2024, 1, 2)],
+        "path": Path("/x/y"),
+        "count": np.int64(3),
+        "big": 2**70,
+        "price": Decimal("1.50"),
+        "ok": True,
+        "source": "/elsewhere",
+    }
+    (document,) = brought(tmp_path / "a.log", [given])
+    own = {key: value for key, value in document.metadata.items() if key in given}
+    assert own == {
+        "nested": '{"a": [1, "é"]}',
+        "mixed": '[1, "a"]',
+        "loop": "[[[...]]]",
+        "pair": [1, 2],
+        "names": ["a", "b"],
+        "day": "2024-01-02",
+        "moment": "2024-01-02T03:04:05+00:00",
+        "days": ["2024-01-02"],
+        "path": str(Path("/x/y")),
+        "count": 3,
+        "big": str(2**70),
+        "price": "1.50",
+        "ok": True,
+        "source": str(tmp_path / "a.log"),
+    }
+    MultimodalChroma("brought", counting_embeddings).add_documents([document])
+
+
+def brought(path: Path, metadata: list[dict]) -> list[Document]:
+    """What becomes of documents with this metadata from a loader that is none of this package's."""
+
+    class Brought(BaseLoader):
+        def __init__(self, path):
+            self.path = path
+
+        def lazy_load(self):
+            yield from (Document("words", metadata=each) for each in metadata)
+
+    path.write_text("x")
+    return loader_for(path, LoaderOptions(loaders={path.suffix: Brought})).load()
