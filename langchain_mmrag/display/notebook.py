@@ -22,11 +22,13 @@ from langchain_mmrag.citations import pieces_of
 from langchain_mmrag.display.parts import (
     KINDS,
     Hit,
+    encodable,
     linked,
     not_wanted,
     passage_of,
     picture_of,
     query_words,
+    rows_of,
     scored,
     shortened,
     thumbnail,
@@ -119,9 +121,10 @@ class Shown:
     def _html(self) -> str:
         cards = [self._card(number, *hit) for number, hit in enumerate(self.hits or (), start=1)]
         # Of the content alone: the same output every time, and links stay within their own output.
-        name = f"mmrag-{sha256(''.join([*cards, self.answer]).encode()).hexdigest()[:10]}"
+        content = encodable("".join([*cards, self.answer]))
+        name = f"mmrag-{sha256(content.encode()).hexdigest()[:10]}"
         parts = [self._asked(), self._answered(name), self._grid(cards, name)]
-        return "\n".join(part for part in parts if part)
+        return encodable("\n".join(part for part in parts if part))
 
     def _asked(self) -> str:
         query = self.query
@@ -181,8 +184,10 @@ class Shown:
             parts.insert(0, self._image(picture, shortened(text, _CAPTION_CHARS) or cite(document)))
         if title:
             parts.append(f"<b>{escape(title)}</b>")
-        rows = _cells(document.page_content) if kind_of(document) == "table" else []
+        above, rows = rows_of(document, _ROWS, _COLUMNS, _CELL_CHARS)
         if rows:
+            if above and not title:
+                parts.append(f"<b>{escape(shortened(above, _PASSAGE_CHARS))}</b>")
             return "<br>".join(parts) + _small_table(rows)
         if text:
             parts.append(escape(text).replace("\n", "<br>"))
@@ -301,16 +306,6 @@ def _hits(found: Any) -> tuple[tuple[Document, float | None], ...]:
 
 def _cited(answer: str, count: int) -> frozenset[int]:
     return frozenset(number for piece in pieces_of(answer, count) for number in piece.numbers or ())
-
-
-def _cells(text: str) -> list[list[str]]:
-    """The first rows of a table in Markdown, its header first; none if it is no such table."""
-    lines = [line.strip() for line in text.strip().splitlines()]
-    if len(lines) < 2 or not all(line.startswith("|") for line in lines[:2]):  # noqa: PLR2004
-        return []
-    rows = [line.strip("|").split("|") for line in (lines[0], *lines[2 : 2 + _ROWS])]
-    kept = [[shortened(cell.strip(), _CELL_CHARS) for cell in row[:_COLUMNS]] for row in rows]
-    return [*kept, *([["…"]] if len(lines) > 2 + _ROWS else [])]
 
 
 def _small_table(rows: Sequence[Sequence[str]]) -> str:

@@ -12,11 +12,13 @@ from langchain_core.documents import Document
 from langchain_mmrag.display.parts import (
     KINDS,
     Hit,
+    encodable,
     linked,
     not_wanted,
     passage_of,
     picture_of,
     query_words,
+    rows_of,
     scored,
     thumbnail,
 )
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _THUMBNAIL_SIDE: Final = 320
 """Pixels of the longer side."""
 _PASSAGE_CHARS: Final = 700
+_ROWS, _COLUMNS, _CELL_CHARS = 12, 12, 80
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211c; --soft: #6d685c;
@@ -61,6 +64,10 @@ section { margin-top: 2.75rem; }
 .picture span { color: var(--soft); font-size: .85rem; text-align: center; overflow-wrap: anywhere; }
 .passage { padding: .9rem 1rem .2rem; white-space: pre-line; overflow-wrap: anywhere; }
 .passage strong { display: block; margin-bottom: .3rem; }
+.table { overflow-x: auto; white-space: normal; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { border: 1px solid var(--line); padding: .15rem .45rem; text-align: left; vertical-align: top; }
+th { background: var(--mat); }
 .hit footer { margin-top: auto; padding: .65rem 1rem .75rem; font-size: .84rem; color: var(--soft); }
 .hit footer b { color: var(--ink); }
 .hit footer div { overflow-wrap: anywhere; }
@@ -132,7 +139,7 @@ def page_html(
     has_header = bool(intro) or len(sections) != 1
     header = f"<header><h1>{escape(title)}</h1><p>{escape(intro)}</p></header>" if has_header else ""
     body = "\n".join(_section(number, section, policy) for number, section in enumerate(sections, start=1))
-    return f"""<!doctype html>
+    page = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -150,6 +157,7 @@ def page_html(
 </body>
 </html>
 """
+    return encodable(page)
 
 
 def _section(number: int, section: Section, policy: MediaPolicy) -> str:
@@ -183,9 +191,23 @@ def _body(document: Document, picture: str | None, policy: MediaPolicy) -> Itera
     if picture:
         alt = document.page_content.strip() or cite(document)
         yield f'<div class="picture">{_image(picture, alt, policy)}</div>'
-    if title or text:
+    above, rows = rows_of(document, _ROWS, _COLUMNS, _CELL_CHARS)
+    if rows:
+        yield f'<div class="passage table">{_table(above, rows)}</div>'
+    elif title or text:
         heading = f"<strong>{escape(title)}</strong>" if title else ""
         yield f'<div class="passage">{heading}{escape(text)}</div>'
+
+
+def _table(above: str, rows: Sequence[Sequence[str]]) -> str:
+    header, *others = rows
+    heading = f"<strong>{escape(above)}</strong>" if above else ""
+    lines = [_row(header, "th"), *(_row(row, "td") for row in others)]
+    return f"{heading}<table>{''.join(lines)}</table>"
+
+
+def _row(cells: Sequence[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _image(source: ImageInput, alt: str, policy: MediaPolicy) -> str:

@@ -21,7 +21,7 @@ from langchain_mmrag.media import (
     reason_of,
 )
 from langchain_mmrag.prompts import cite, kind_of
-from langchain_mmrag.quotes import excerpt_of
+from langchain_mmrag.quotes import excerpt_of, found_span
 from langchain_mmrag.types import SOURCE, ImageInput, Modality, image_source, thumbnails_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ KINDS: Final[dict[Modality, str]] = {
 """What people call a document of a modality."""
 
 _PAGE_BYTES: Final = 3_500_000
+_BAR: Final = re.compile(r"(?<!\\)\|")
+_RULE: Final = re.compile(r"\|(?:\s*:?-+:?\s*\|)+")
 
 
 def thumbnail(
@@ -97,6 +99,39 @@ def passage_of(document: Document, longest: int) -> tuple[str, str]:
     if not heading or not text.startswith(heading):
         return "", shortened(shown, longest)
     return heading, shortened(shown if part.cut_before else shown[len(heading) :].strip(), longest)
+
+
+def rows_of(document: Document, most: int, columns: int, chars: int) -> tuple[str, list[list[str]]]:
+    """What stands above a table in Markdown, and its rows: the header, then `most` from where it was found.
+
+    Args:
+        document: A hit; of one that is no such table there are no rows.
+        most: Rows besides the header; a row of a single `…` tells of others before and after them.
+        columns: Of each row.
+        chars: Of each cell.
+    """
+    lines = document.page_content.split("\n")
+    rules = (place for place, line in enumerate(lines) if place and _RULE.fullmatch(line.strip()))
+    rule = next(rules, None) if kind_of(document) == "table" else None
+    if rule is None:
+        return "", []
+    body = [line.strip() for line in lines[rule + 1 :] if line.strip().startswith("|")]
+    span = found_span(document)
+    found = 0 if span is None else document.page_content.count("\n", 0, span[0]) - rule - 1
+    start = max(0, min(found, len(body) - most))
+    kept = [_cells(line)[:columns] for line in (lines[rule - 1].strip(), *body[start : start + most])]
+    header, *rows = [[shortened(cell, chars) for cell in row] for row in kept]
+    before, after = [["…"]] if start else [], [["…"]] if start + most < len(body) else []
+    return "\n".join(lines[: rule - 1]).strip(), [header, *before, *rows, *after]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip().replace("\\|", "|") for cell in _BAR.split(line.removeprefix("|").removesuffix("|"))]
+
+
+def encodable(html: str) -> str:
+    """A page with a mark in place of what no file can hold: halves of characters, as broken texts have."""
+    return html.encode("utf-8", "replace").decode("utf-8")
 
 
 def shortened(text: str, longest: int) -> str:

@@ -319,6 +319,41 @@ def test_a_table_in_markdown_is_a_small_table():
     assert "…" in page.text
 
 
+@pytest.mark.parametrize("made", [lambda hit: hits_html("lamp", [hit]), lambda hit: html_of([hit])])
+def test_a_table_shows_the_rows_that_were_found_below_its_header(made):
+    rows = [f"| boat {n} | a\\|b <i> {n} |" for n in range(50)]
+    text = "\n".join(["Boats of the harbour", "", "| boat | seats |", "|---|---|", *rows])
+    found = {"chunk": rows[30], "chunk_start": text.index(rows[30])}
+    hit = Document(page_content=text, metadata={"modality": "table", "source": "boats.csv", **found})
+    page = Page(made(hit))
+    assert "Boats of the harbour" in page.text
+    assert "boatseats…boat 30a|b <i> 30boat 31" in page.text.replace("\n", "")
+    assert "---" not in page.text
+    assert "boat 29" not in page.text
+    assert len(page.all("tr")) < 20
+    several_lines = Document(page_content="| no | table", metadata={"modality": "table", "source": "a.csv"})
+    assert "| no | table" in Page(made(several_lines)).text
+
+
+def test_half_a_character_breaks_no_page():
+    broken = Document(page_content="half \ud83d of it", metadata={"source": "a.txt"})
+    for html in (hits_html("half \ud83d", [broken]), html_of([broken])):
+        assert "half ? of it" in html.encode().decode()
+
+
+def test_a_figure_links_to_the_page_of_its_file_and_not_to_the_kept_picture(wide):
+    kept = {
+        "modality": "image",
+        "source": "/papers/report.pdf",
+        "path": str(wide),
+        "page": 7,
+        "bbox": [0, 0, 1, 1],
+    }
+    page = Page(hits_html("chart", [Document(page_content="A chart", metadata=kept)]))
+    assert [link["href"] for link in page.all("a")] == ["file:///papers/report.pdf#page=7"]
+    assert len(page.all("img")) == 1
+
+
 def test_a_query_is_shown_by_itself_with_all_it_says(wide):
     query = Query(image=wide, text="at night", not_text="fog", weights={"image": 0.4}, modality="image")
     page = Page(html_of(query))
