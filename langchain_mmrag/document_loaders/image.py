@@ -29,6 +29,7 @@ from langchain_mmrag.media import MediaPolicy, is_url, read_media
 from langchain_mmrag.media.decode import Decoded, decode, to_rgb
 from langchain_mmrag.media.formats import SVG
 from langchain_mmrag.media.pages import further_pages
+from langchain_mmrag.media.sources import path_of_file_url
 from langchain_mmrag.media.svg import svg_words
 from langchain_mmrag.types import (
     CAPTION,
@@ -70,7 +71,7 @@ class ImageLoader(FileLoader):
     a few sentences follow it, each a text document with its `bbox` and the picture's id as `parent_id`.
 
     Args:
-        source: Path, `file://` or `http(s)://` address.
+        source: Path, `file://` address of one (which becomes that path), `http(s)://` address or data-URI.
         caption: Text to keep beside the picture, if there is one.
         ocr: Who reads the writing in it; see `ocr_reader`.
         media_policy: What may be opened.
@@ -88,6 +89,8 @@ class ImageLoader(FileLoader):
         media_policy: MediaPolicy | None = None,
         media_directory: str | os.PathLike[str] | None = None,
     ) -> None:
+        if isinstance(source, str) and source[:7].lower() == "file://":
+            source = path_of_file_url(source)
         super().__init__(source, media_policy=media_policy, media_directory=media_directory)
         self.caption = caption
         self.ocr = ocr_reader(ocr)
@@ -168,13 +171,17 @@ class ImageLoader(FileLoader):
 
     def _sidecars(self) -> tuple[dict[str, Any], str]:
         if self._beside is None:
-            is_file = not is_url(self.source) and not self.source.startswith(("data:", "file:"))
-            self._beside = read_sidecars(Path(self.source), self.media_policy) if is_file else ({}, "")
+            path = Path(self.source)
+            self._beside = ({}, "") if self._is_address else read_sidecars(path, self.media_policy)
         return self._beside
+
+    @property
+    def _is_address(self) -> bool:
+        return is_url(self.source) or self.source.startswith("data:")
 
     def open_source(self) -> SourceFile:
         """The file, or what is at the address."""
-        if is_url(self.source) or self.source.startswith(("data:", "file:")):
+        if self._is_address:
             return _Fetched(self.source, self.media_policy, self.media_directory)
         return super().open_source()
 

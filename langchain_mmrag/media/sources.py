@@ -59,12 +59,18 @@ def _read_text(text: str, policy: MediaPolicy) -> bytes:
     if scheme is None:
         return read_local(text, policy)
     if scheme[1].lower() == "file":
-        return read_local(_path_of_file_url(text), policy)
+        return read_local(path_of_file_url(text), policy)
     msg = f"{describe_source(text)}: addresses are read over http and https only, not {scheme[1].lower()}"
     raise UnsafeSourceError(msg)
 
 
-def _path_of_file_url(url: str) -> str:
+def path_of_file_url(url: str) -> str:
+    """The path that a `file://` address names.
+
+    Raises:
+        UnsafeSourceError: If it names another computer.
+        LoadError: If it is no address.
+    """
     try:
         parts = urlsplit(url)
     except ValueError as error:

@@ -304,13 +304,24 @@ def test_which_files_are_captions_and_which_are_documents(tmp_path, name, text, 
 # addresses
 
 
-def test_a_picture_at_an_address_has_its_facts_and_nothing_beside_it(tmp_path):
-    path = photo(tmp_path / "a.jpg", exif=exif({0x010E: "inside"}))
+def test_a_picture_at_an_address_has_its_facts_and_nothing_beside_it(tmp_path, serve_folder):
+    photo(tmp_path / "a.jpg", exif=exif({0x010E: "inside"}))
     (tmp_path / "a.txt").write_text("beside")
-    (document,) = ImageLoader(path.as_uri()).load()
+    address = f"{serve_folder(tmp_path)}/a.jpg"
+    (document,) = ImageLoader(address, media_policy=MediaPolicy(allow_private_addresses=True)).load()
     assert document.page_content == "inside"
-    assert document.metadata["source"] == path.as_uri()
+    assert document.metadata["source"] == address
     assert "file_sha256" not in document.metadata
+
+
+def test_the_address_of_a_file_is_its_path(tmp_path):
+    path = photo(tmp_path / "red boat.jpg")
+    (tmp_path / "red boat.txt").write_text("beside")
+    by_address, by_path = ImageLoader(path.as_uri()), ImageLoader(path)
+    assert by_address.load() == by_path.load()
+    assert by_address.fingerprint == by_path.fingerprint != ""
+    with pytest.raises(UnsafeSourceError, match="another computer"):
+        ImageLoader("file://elsewhere/a.jpg")
 
 
 # pages
