@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ import typer
 from langchain_mmrag._cli import console
 from langchain_mmrag._cli.opening import DEFAULT_COLLECTION, DEFAULT_FOLDER, open_collection, remember_model
 from langchain_mmrag._cli.options import Checkpoint, Collection, Json, Model, Store, named_model
-from langchain_mmrag.errors import LoadError
+from langchain_mmrag.errors import LoadError, MMRAGError
 
 if TYPE_CHECKING:
     from langchain_mmrag.captioning import CaptionTransformer, ImageCaptioner
@@ -73,7 +74,8 @@ def index(
     from langchain_mmrag.document_loaders.kinds import LoaderOptions
     from langchain_mmrag.indexing import index_paths
 
-    if not any(path.exists() for path in paths):  # before a model is fetched for nothing
+    # before a model is fetched for nothing; `Path.exists` would raise for what is out of reach
+    if not any(os.path.exists(path) for path in paths):  # noqa: PTH110
         msg = f"there is no file or folder {paths[0]}"
         raise LoadError(msg)
     if caption_max is not None and caption is None:
@@ -89,7 +91,7 @@ def index(
         page_images=page_images or None,
     )
     try:
-        with console.progress("Indexing") as bar:
+        with console.reported(), console.progress("Indexing") as bar:
             report = index_paths(
                 opened,
                 paths,
@@ -122,18 +124,12 @@ def _transcriber(name: str | None) -> Transcriber | None:
     """The transcriber that `--transcribe` names."""
     if name is None:
         return None
-    from langchain_mmrag.document_loaders.transcription import (
-        FasterWhisperTranscriber,
-        PocketSphinxTranscriber,
-    )
+    from langchain_mmrag.document_loaders.transcription import transcriber_named
 
-    kind, _, model = name.partition(":")
-    if name == "pocketsphinx":
-        return PocketSphinxTranscriber()
-    if kind == "whisper" and model:
-        return FasterWhisperTranscriber(model)
-    msg = f"there is no {name!r}: write pocketsphinx or whisper:MODEL, such as whisper:small"
-    raise typer.BadParameter(msg, param_hint="--transcribe")
+    try:
+        return transcriber_named(name)
+    except MMRAGError as error:
+        raise typer.BadParameter(str(error), param_hint="--transcribe") from error
 
 
 def _captioner(name: str | None) -> ImageCaptioner | None:

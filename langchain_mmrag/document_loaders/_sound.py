@@ -23,7 +23,7 @@ _LONGEST_GAP_S: Final = 600.0  # a longer one is a clock that jumps
 _FULL_PASSAGE: Final = 30  # words, from which on a pause ends a passage
 _LONGEST_PASSAGE: Final = 60
 _PAUSE_S: Final = 0.6
-_NEW_TOPIC_S: Final = 6.0
+_LONG_PAUSE_S: Final = 2.0  # ends a passage of any length: a citation opens where something is said
 _SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？")  # noqa: RUF001
 
 
@@ -101,7 +101,7 @@ def _silence(seconds: float) -> Iterator[Sound]:
 
 
 class Passages:
-    """Joins segments to passages of some thirty to sixty words, and ends them at pauses."""
+    """Joins segments to passages of up to some thirty to sixty words, and ends them at pauses."""
 
     def __init__(self) -> None:
         self._held: list[Segment] = []
@@ -124,7 +124,7 @@ class Passages:
         last = self._held[-1]
         pause = new.start_s - last.end_s
         full = words >= _FULL_PASSAGE and (pause >= _PAUSE_S or last.text.endswith(_SENTENCE_ENDS))
-        return full or words + _count(new) > _LONGEST_PASSAGE or pause >= _NEW_TOPIC_S
+        return full or words + _count(new) > _LONGEST_PASSAGE or pause >= _LONG_PAUSE_S
 
 
 def passages_of(segments: Iterable[Segment]) -> Iterator[Segment]:

@@ -20,15 +20,21 @@ from langchain_mmrag.types import END_S, MIME_TYPE, START_S, TITLE
 STRETCH_S: Final = 30.0
 """Length of the parts of a recording without words."""
 
+_UNHEARD: Final = "no words were recognised"
+_WORDLESS: Final = (
+    "give a transcriber (transcriber=, or --transcribe pocketsphinx | whisper:MODEL), "
+    "or put subtitles beside it (.srt, .vtt)"
+)
 _TAGS: Final = ("title", "artist", "album", "date", "genre")
 
 
 class AudioLoader(FileLoader):
-    """Load a recording: what is said in it, in passages of some thirty to sixty words that end at pauses.
+    """Load a recording: what is said in it, in passages of up to sixty words that end at pauses.
 
     The words are those of subtitles beside the file (`talk.srt` or `talk.en.vtt` of `talk.mp3`) or inside of
     it, else those that `transcriber` hears. Without either, each half minute that is not silent becomes a
-    document without words, which a store that embeds sound finds by how it sounds.
+    document without words, which a store that embeds sound finds by how it sounds; for one that does not it
+    is told in `problems`.
 
     Documents have `start_s`, `end_s` and `duration_s` in seconds, `mime_type`, the file's `title`, `artist`
     and `album`, and `confidence` if the transcriber is sure of its words to some degree.
@@ -107,10 +113,9 @@ def sound_parts(
         return
     if said is not None and sound.seconds and sound.peak < SILENT:
         raise CorruptMediaError(_silent(file, sound))
-    if not sound_search:
-        why = "a transcriber was not given" if transcriber is None else "no words were recognised"
-        file.problem(f"its words cannot be searched: {why}")
     yield from _without_words(file, facts)
+    if not sound_search:
+        file.problem(f"its words cannot be searched: {_WORDLESS if transcriber is None else _UNHEARD}")
 
 
 def times_of(segment: Segment) -> dict[str, float]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
@@ -33,6 +36,7 @@ _ABOVE_NOISE: Final = 3.0
 _MARGIN_FRAMES: Final = 7
 _NOISE_FRAMES: Final = 400
 _INT16: Final = 32767
+_SAMPLED: Final = 2**20  # bytes of a model's file, at either end, that tell it from others
 _LOUDNESS: Final = 0.05  # root of the mean square, of full scale
 _HISS: Final = 30.0  # standard deviation, in steps of 16 bits
 
@@ -310,12 +314,13 @@ class FasterWhisperTranscriber:
         self._whisper: Any = None
         self._lock = threading.Lock()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """The model's name (of a folder, its last part) and those options that change what is written."""
+        """The model's name, of a folder with a digest of its files, and those options that were given."""
         given = [f"language={self.language}"] if self.language else []
+        given += [f"compute_type={self.compute_type}"] if self.compute_type != "default" else []
         given += [f"beam_size={self.beam_size}"] if self.beam_size != 5 else []  # noqa: PLR2004
-        return ":".join(["whisper", Path(self.model).name, *given])
+        return ":".join(["whisper", _model_name(self.model), *given])
 
     def transcribe(self, sound: Iterable[Sound]) -> Iterator[Segment]:
         """Yield Whisper's segments, window by window.
@@ -363,6 +368,23 @@ class FasterWhisperTranscriber:
                 )
                 raise ModelUnavailableError(msg) from error
         return self._whisper
+
+
+def _model_name(model: str) -> str:
+    """What tells one model from another: a folder that is moved is the same one, one of its name is not."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    digest = sha256()
+    with suppress(OSError):  # told when it is loaded
+        for path in sorted(each for each in folder.iterdir() if each.is_file()):
+            size = path.stat().st_size
+            digest.update(f"{path.name}:{size}:".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_SAMPLED))
+                file.seek(max(0, size - _SAMPLED))
+                digest.update(file.read(_SAMPLED))
+    return f"{folder.resolve().name}-{digest.hexdigest()[:12]}"
 
 
 def transcriber_named(name: str) -> Transcriber:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from PIL import Image
@@ -69,12 +69,14 @@ class VideoLoader(FileLoader):
     """Load a film as moments with pictures, passages of what is said, and one document of the whole.
 
     A moment has `start_s`, `end_s`, a `thumbnail` beside it and, as text, the words spoken meanwhile. Moments
-    that look like the one before are joined to it. Passages of what is said, of some thirty to sixty words,
-    are documents of their own. The last document is the whole film, whose `thumbnail`s are spread over it.
+    that look like the one before are joined to it. Passages of what is said, of up to some sixty words and
+    without a pause of two seconds, are documents of their own. The last document is the whole film, whose
+    `thumbnail`s are spread over it.
     All of them have the film's `duration_s`, `width`, `height` (upright), `mime_type` and `title`.
 
     Words are those of subtitles beside the film (`clip.srt`, `clip.en.vtt`) or inside of it, else those that
-    `transcriber` hears. A film of any length is read as a stream.
+    `transcriber` hears. A film without words is no problem, as its pictures are found all the same; a
+    recording without words is one, see `AudioLoader`. A film of any length is read as a stream.
 
     Args:
         path: The film.
@@ -208,10 +210,12 @@ class VideoLoader(FileLoader):
         self, file: SourceFile, reader: FilmReader, words: _Words, facts: dict[str, Any], shown: list[str]
     ) -> Iterator[Part]:
         """Moments, and passages when they are complete; notes what the film is and its pictures."""
+        numbers = count()
         for number, moment in enumerate(self._moments(reader)):
             if number >= self.max_moments:
                 at = clock(moment.start_s)
                 file.problem(f"only its first {number} moments, up to {at}, are kept: raise max_moments")
+                yield from _passage_parts(words.begun(), facts, numbers)
                 return
             if not facts:
                 facts.update(_facts(reader))
@@ -220,8 +224,8 @@ class VideoLoader(FileLoader):
             said = words.during(moment.start_s, moment.end_s)
             times = {START_S: round(moment.start_s, 3), END_S: round(moment.end_s, 3), THUMBNAIL: shown[-1]}
             yield Part(text=said, modality="video", metadata={**times, **facts}, key=f"moment-{number}")
-            yield from _passage_parts(words.complete(), facts)
-        yield from _passage_parts(words.rest(), facts)
+            yield from _passage_parts(words.complete(), facts, numbers)
+        yield from _passage_parts(words.rest(), facts, numbers)
 
     def _moments(self, reader: FilmReader) -> Iterator[Moment]:
         samples: Iterable[Sample] = reader.samples()
@@ -278,6 +282,10 @@ class _Words:
         while self._next is not None:
             self._take()
             yield from self.complete()
+        yield from self.begun()
+
+    def begun(self) -> Iterator[Segment]:
+        """The passage that goes on; it ends with what was asked for so far."""
         yield from self._passages.rest()
 
     def _take(self) -> None:
@@ -293,10 +301,12 @@ def _meanwhile(segment: Segment, start_s: float, end_s: float) -> bool:
     return shared >= min(_MEANWHILE_S, length / 2) and (shared > 0 or start_s <= segment.start_s < end_s)
 
 
-def _passage_parts(passages: Iterable[Segment], facts: dict[str, Any]) -> Iterator[Part]:
+def _passage_parts(
+    passages: Iterable[Segment], facts: dict[str, Any], numbers: Iterator[int]
+) -> Iterator[Part]:
     for passage in passages:
-        key = f"words-{round(passage.start_s * 1000)}-{round(passage.end_s * 1000)}-{len(passage.text)}"
-        yield Part(text=passage.text, modality="video", metadata={**times_of(passage), **facts}, key=key)
+        metadata = {**times_of(passage), **facts}
+        yield Part(text=passage.text, modality="video", metadata=metadata, key=f"words-{next(numbers)}")
 
 
 def _with_parents(parts: Iterable[Part], collapse_s: float) -> Iterator[Part]:

@@ -54,13 +54,13 @@ def container_errors(name: str) -> Iterator[None]:
     except LoadError:
         raise
     except av.error.InvalidDataError as error:
-        msg = f"{name} is not a film that can be read, or it is broken ({error.strerror})"
+        msg = f"{name} is no film or recording that can be read, or it is broken ({error.strerror})"
         raise CorruptMediaError(msg) from error
     except av.error.ArgumentError as error:  # FFmpeg's word for a container that is not among those allowed
-        msg = f"{name} is no film of a kind that is read here"
+        msg = f"{name} is no film or recording of a kind that is read here"
         raise UnsupportedFormatError(msg) from error
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
-        msg = f"{name} is a broken film ({type(error).__name__})"
+        msg = f"{name} is broken ({type(error).__name__})"
         raise CorruptMediaError(msg) from error
 
 

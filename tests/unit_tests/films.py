@@ -27,10 +27,11 @@ def film_file(path, *, seconds=6, fps=10, size=(96, 64)):
 
 
 def sound_file(path):
-    """A second of silence, without pictures."""
+    """A second of a tone of 2 kHz, without pictures."""
     with av.open(str(path), "w") as sound:
         stream = sound.add_stream("pcm_s16le", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        samples = np.tile(np.array([0, 9000, 0, -9000], np.int16), 2000)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate = 8000
         sound.mux(stream.encode(frame))
         sound.mux(stream.encode())

@@ -1,7 +1,9 @@
 """Recordings become passages with times; speech is real, made by eSpeak NG and heard by PocketSphinx."""
 
+import re
 import wave
 from itertools import pairwise
+from shutil import copytree
 
 import av
 import numpy as np
@@ -110,6 +112,13 @@ def test_what_is_said_is_heard_with_its_times(talk, sphinx):
     assert loader.problems == []
 
 
+def test_a_pause_of_seconds_ends_a_passage(tmp_path, sphinx):
+    path = speech_file(tmp_path / "a.wav", 2, SENTENCES[0], 4, SENTENCES[1], 1)
+    first, second = AudioLoader(path, transcriber=sphinx).load()
+    assert first.metadata["start_s"] == pytest.approx(2, abs=0.4)
+    assert second.metadata["start_s"] - first.metadata["end_s"] == pytest.approx(4, abs=0.7)
+
+
 def test_another_recording_heard_meanwhile_changes_nothing():
     digits = PocketSphinxTranscriber(vocabulary=["one", "two", "three"])
     sound = [floats(np.concatenate([silence(0.5), spoken("three one two"), silence(1), spoken("two one")]))]
@@ -169,9 +178,11 @@ def test_without_words_each_half_minute_with_sound_is_a_document(tmp_path):
         (30, 60),
         (90, 105),
     ]
-    assert [str(one) for one in loader.problems] == [
-        f"{path}: its words cannot be searched: a transcriber was not given"
-    ]
+    (problem,) = loader.problems
+    assert str(problem) == (
+        f"{path}: its words cannot be searched: give a transcriber (transcriber=, or --transcribe "
+        "pocketsphinx | whisper:MODEL), or put subtitles beside it (.srt, .vtt)"
+    )
 
 
 def test_music_has_no_words_but_a_sound(tmp_path):
@@ -190,10 +201,12 @@ def test_music_has_no_words_but_a_sound(tmp_path):
 @pytest.mark.parametrize("hears", [True, False], ids=["with a transcriber", "without"])
 def test_silence_is_a_clear_error(tmp_path, sphinx, hears):
     path = speech_file(tmp_path / "quiet.wav", 5)
+    loader = AudioLoader(path, transcriber=sphinx if hears else None)
     with pytest.raises(
         CorruptMediaError, match=r"quiet\.wav is silent \(all of its 5 s\): there is nothing to index"
     ):
-        AudioLoader(path, transcriber=sphinx if hears else None).load()
+        loader.load()
+    assert loader.problems == []
 
 
 def test_the_sound_of_a_film_is_heard_on_the_films_clock(tmp_path):
@@ -299,7 +312,8 @@ def segments(*rows):
         (segments((0, 2, 10), (2, 4, 10), (4, 6, 10), (6, 8, 10)), [(0, 8, 40)]),
         (segments((0, 5, 32), (6, 8, 10)), [(0, 5, 32), (6, 8, 10)]),
         (segments((0, 5, 40), (5, 9, 30)), [(0, 5, 40), (5, 9, 30)]),
-        (segments((0, 2, 3), (9, 10, 4)), [(0, 2, 3), (9, 10, 4)]),
+        (segments((0, 2, 3), (3.8, 5, 4)), [(0, 5, 7)]),
+        (segments((0, 2, 3), (4, 5, 4)), [(0, 2, 3), (4, 5, 4)]),
         (segments((0, 60, 100)), [(0, 30, 50), (30, 60, 50)]),
         ([], []),
     ],
@@ -319,10 +333,10 @@ def test_passages_are_as_sure_as_their_words():
 
 def test_recognisers_have_names():
     assert isinstance(transcriber_named("pocketsphinx"), PocketSphinxTranscriber)
-    whisper = transcriber_named("whisper:/models/whisper-mine")
+    whisper = transcriber_named("whisper:mine/whisper-small")
     assert isinstance(whisper, FasterWhisperTranscriber)
     assert isinstance(whisper, Transcriber)
-    assert whisper.fingerprint == "whisper:whisper-mine"
+    assert whisper.fingerprint == "whisper:mine/whisper-small"
     for name in ("", "whisper", "whisper:", "sphinx", "pocketsphinx:large"):
         with pytest.raises(MMRAGError, match="use pocketsphinx, or whisper:MODEL"):
             transcriber_named(name)
@@ -361,7 +375,9 @@ def test_whisper_hears_each_utterance_at_its_time(tiny_whisper):
     whisper = FasterWhisperTranscriber(
         str(tiny_whisper), language="en", device="cpu", compute_type="float32", beam_size=1
     )
-    assert whisper.fingerprint == "whisper:converted:language=en:beam_size=1"
+    assert re.fullmatch(
+        r"whisper:converted-[0-9a-f]{12}:language=en:compute_type=float32:beam_size=1", whisper.fingerprint
+    )
     sound = [floats(np.concatenate([silence(1), spoken("hello there"), silence(4), spoken("good morning")]))]
     starts = [one.start_s for one in utterances(sound, pause_s=2)]
     found = list(whisper.transcribe(iter(sound)))
@@ -373,6 +389,19 @@ def test_whisper_hears_each_utterance_at_its_time(tiny_whisper):
         assert one.text == one.text.strip() != ""
         assert starts[0] <= one.start_s <= one.end_s <= len(sound[0]) / 16000
         assert 0 < one.confidence <= 1
+
+
+def test_models_in_folders_of_one_name_are_told_apart(tmp_path, tiny_whisper):
+    same, other = tmp_path / "a" / tiny_whisper.name, tmp_path / "b" / tiny_whisper.name
+    copytree(tiny_whisper, same)
+    copytree(tiny_whisper, other)
+    weights = bytearray((other / "model.bin").read_bytes())
+    weights[-8] ^= 1
+    (other / "model.bin").write_bytes(weights)
+    first, moved, changed = (
+        FasterWhisperTranscriber(str(folder)).fingerprint for folder in (tiny_whisper, same, other)
+    )
+    assert first == moved != changed
 
 
 def test_a_model_that_is_not_there_is_a_clear_error(tmp_path):

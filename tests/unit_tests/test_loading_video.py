@@ -10,8 +10,10 @@ from PIL import Image, ImageDraw
 
 from langchain_mmrag.demo.corpus import draw_thing
 from langchain_mmrag.document_loaders._film import _PQ_TO_SRGB
+from langchain_mmrag.document_loaders._reading import loader_for
 from langchain_mmrag.document_loaders._scenes import spread
 from langchain_mmrag.document_loaders._subtitles import is_sidecar, parse_subtitles
+from langchain_mmrag.document_loaders.kinds import LoaderOptions
 from langchain_mmrag.document_loaders.transcription import PocketSphinxTranscriber, Segment
 from langchain_mmrag.document_loaders.video import VideoLoader
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
@@ -250,10 +252,10 @@ def test_damage_in_the_middle_is_passed_over_and_told(tmp_path, pictures, load):
 
 BROKEN = {
     "empty": (b"", CorruptMediaError, "is empty"),
-    "text": (b"hello world " * 500, LoadError, "not a film|no film"),
-    "zeros": (bytes(5000), LoadError, "not a film|no film"),
-    "list of another": (b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile:///etc/passwd\n", LoadError, "not a film|no film"),
-    "script": (b"ffconcat version 1.0\nfile /etc/passwd\n", UnsupportedFormatError, "no film of a kind"),
+    "text": (b"hello world " * 500, LoadError, "no film"),
+    "zeros": (bytes(5000), LoadError, "no film"),
+    "list of another": (b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile:///etc/passwd\n", LoadError, "no film"),
+    "script": (b"ffconcat version 1.0\nfile /etc/passwd\n", UnsupportedFormatError, "no film or recording of a kind"),
 }  # fmt: skip
 
 
@@ -270,7 +272,7 @@ def test_what_is_no_film_is_a_clear_error(tmp_path, name):
 def test_an_index_that_is_missing_is_a_clear_error(tmp_path, pictures):
     path = scenes_file(tmp_path / "film.mp4", pictures[:2])
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(CorruptMediaError, match=r"film\.mp4 is not a film that can be read, or it is broken"):
+    with pytest.raises(CorruptMediaError, match=r"film\.mp4 is no film or recording that can be read, or it"):
         VideoLoader(path, media_directory=tmp_path / "media").load()
 
 
@@ -292,9 +294,22 @@ def test_no_more_moments_than_allowed(tmp_path, pictures, load):
     assert "only its first 2 moments, up to 0:08, are kept: raise max_moments" in problems[0]
 
 
-def test_a_film_of_sound_alone_needs_a_transcriber(tmp_path):
+def test_what_is_said_in_the_moments_that_are_kept_is_kept(tmp_path, pictures, load):
+    said = ((1, 3, "An anchor rusts."), (4.5, 6, "Now a violin plays."), (9, 11, "The tram leaves."))
+    parts, _, problems = load(scenes_file(tmp_path / "film.mp4", pictures, subtitles=said), max_moments=2)
+    assert "only its first 2 moments" in problems[0]
+    (passage,) = [one for one in parts if "thumbnail" not in one.metadata]
+    assert passage.page_content == "An anchor rusts. Now a violin plays."
+
+
+def test_a_film_of_sound_alone_needs_a_transcriber_or_a_store_that_hears(tmp_path):
+    path = sound_file(tmp_path / "talk.avi")
     with pytest.raises(UnsupportedFormatError, match="has sound but no pictures: give a transcriber"):
-        VideoLoader(sound_file(tmp_path / "talk.avi")).load()
+        VideoLoader(path).load()
+    loader = loader_for(path, LoaderOptions(sound_search=True))
+    assert isinstance(loader, VideoLoader)
+    assert {one.metadata["modality"] for one in loader.load()} == {"audio"}
+    assert loader.problems == []
 
 
 @pytest.mark.parametrize(
@@ -323,9 +338,12 @@ def test_words_come_from_subtitles_inside_of_the_film(tmp_path, pictures, load):
         "Now a violin plays.",
         "The tram leaves.",
     ]
-    (passage,) = [one for one in parts if "thumbnail" not in one.metadata]
-    assert passage.page_content == "An anchor rusts. Now a violin plays. The tram leaves."
-    assert times([passage]) == [(1, 11)]
+    passages = [one for one in parts if "thumbnail" not in one.metadata]
+    assert [one.page_content for one in passages] == [
+        "An anchor rusts. Now a violin plays.",
+        "The tram leaves.",
+    ]
+    assert times(passages) == [(1, 6), (9, 11)]
     assert problems == []
 
 
@@ -370,6 +388,17 @@ def test_a_transcriber_is_asked_where_there_is_sound_and_nothing_better(tmp_path
     assert [one.page_content for one in parts] == ["8 seconds", "", "8 seconds"]
     assert parts[-1].metadata["confidence"] == 0.5
     assert transcriber.asked == 1
+
+
+def test_each_passage_has_an_id_of_its_own(tmp_path, pictures, load):
+    path = scenes_file(tmp_path / "a.mp4", pictures[:1])
+    words = " ".join(["word"] * 120)
+    path.with_suffix(".srt").write_text(f"1\n00:00:01,000 --> 00:00:01,000\n{words}\n", encoding="utf-8")
+    parts, whole, _ = load(path)
+    ids = [one.id for one in (*parts, whole)]
+    assert len(ids) == len(set(ids)) == 4
+    again, _, _ = load(path)
+    assert [one.id for one in again] == ids[:-1]
 
 
 def test_speech_is_heard_at_the_second_it_is_spoken(tmp_path, pictures, load):
