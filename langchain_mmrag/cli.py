@@ -120,7 +120,7 @@ def search(
         _print_json({**asking.row(text), "hits": console.hit_rows(hits)})
     else:
         for rank, hit in enumerate(hits, start=1):
-            console.print_hit(rank, *hit)
+            console.print_hit(rank, *hit, console.copies_of(hit[0], opened))
         if not hits:
             typer.echo("Nothing was found.")
     _write_html(html, query, hits)

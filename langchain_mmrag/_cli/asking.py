@@ -42,7 +42,8 @@ class Asking:
         ),
     ] = None
     modality: Annotated[
-        Literal["text", "image"] | None, typer.Option("--modality", help="Only hits of this kind.")
+        Literal["text", "image", "table", "video", "audio"] | None,
+        typer.Option("--modality", help="Only hits of this kind."),
     ] = None
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 6
     search: Annotated[

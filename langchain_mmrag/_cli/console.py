@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
     from langchain_mmrag.captioning import CaptionReport
     from langchain_mmrag.citations import Citation
     from langchain_mmrag.indexing import IndexReport
+    from langchain_mmrag.vectorstores import MultimodalChroma
 
 KIND: Final = {"image": "picture", "text": "passage", "table": "table", "video": "video", "audio": "audio"}
 _WIDTH: Final = 96
 _PASSAGE_LINES: Final = 3
 _COPIES: Final = "collapsed_ids"
+_NAMED_COPIES: Final = 10
 _SHOWN_FAILURES: Final = 20
 _ANY_FILE: Final = "…"
 _NAMED_FILES: Final = 3
@@ -62,6 +66,8 @@ class Bar:
 
             self._bar = tqdm(total=total, desc=self._title, unit=" files", delay=_BAR_DELAY_S, disable=None)
             self._shown_at = time.monotonic()
+            if not sys.stderr.isatty():  # where no bar is shown
+                typer.echo(f"{self._title} {_counted(total, 'file')} ...", err=True)
         return self._bar
 
 
@@ -70,6 +76,20 @@ def progress(title: str) -> Iterator[Bar]:
     """A bar on stderr for work that takes longer than a second, if stderr is a terminal."""
     with closing(Bar(title)) as bar:
         yield bar
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """While what goes wrong is gathered for a report: loaders and captioners do not log it besides."""
+    loggers = [logging.getLogger(f"langchain_mmrag.{name}") for name in ("document_loaders", "captioning")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def plain(text: str) -> str:
@@ -87,22 +107,34 @@ def short(path: str) -> str:
         return path
 
 
-def print_hit(rank: int, document: Document, score: float | None) -> None:
-    """One hit: rank, score, kind, place, the beginning of its text or the part that fits best, and copies."""
-    from langchain_mmrag.citing import place_of
+def print_hit(rank: int, document: Document, score: float | None, copies: Sequence[Document] = ()) -> None:
+    """One hit: rank, score, kind, place, the beginning of its text or the part that fits best.
 
+    And where what counts as one hit with it stands: of `copies` that are given the places, else their number.
+    """
     shown = "" if score is None else f"{score:6.2f}  "
     kind = KIND[modality_of(document.metadata)]
-    place = f"{short(_source(document))} {place_of(document)}"
-    typer.echo(f"{rank:2}  {shown}{kind:7}  {_line(place)}")
+    typer.echo(f"{rank:2}  {shown}{kind:7}  {_place(document)}")
     indent = " " * (13 + len(shown))
     for line in textwrap.wrap(
         _passage(document), _WIDTH - len(indent), max_lines=_PASSAGE_LINES, placeholder=" …"
     ):
         typer.echo(indent + line)
-    if copies := document.metadata.get(_COPIES):
-        told = f"+ {len(copies)} {'copy' if len(copies) == 1 else 'copies'}: {', '.join(map(str, copies))}"
-        typer.echo(indent + textwrap.shorten(_line(told), _WIDTH - len(indent), placeholder=" …"))
+    if count := len(document.metadata.get(_COPIES, ())):
+        places = dict.fromkeys(map(_place, copies))
+        told = f"+ {count} {'copy' if count == 1 else 'copies'}{': ' if places else ''}{', '.join(places)}"
+        typer.echo(indent + textwrap.shorten(told, _WIDTH - len(indent), placeholder=" …"))
+
+
+def copies_of(document: Document, store: MultimodalChroma) -> list[Document]:
+    """The first documents that count as one hit with this one."""
+    return store.get_by_ids([str(id_) for id_ in document.metadata.get(_COPIES, ())][:_NAMED_COPIES])
+
+
+def _place(document: Document) -> str:
+    from langchain_mmrag.citing import place_of
+
+    return _line(f"{short(_source(document))} {place_of(document)}").strip()
 
 
 def print_citations(citations: Sequence[Citation], removed: Sequence[str]) -> None:
@@ -125,7 +157,8 @@ def print_report(report: IndexReport, store: Path, *, pruned: bool = False) -> N
     typer.echo(f"{store}: {done}, {len(report.failed)} failed{partly} ({written} written)")
     if report.vanished:
         why = "nothing else in their folder can be read" if pruned else "--prune takes them out"
-        typer.echo(f"{_counted(report.vanished, 'file')} gone, with their documents still there: {why}")
+        gone = f"{_counted(report.vanished, 'file')} gone or passed over now"
+        typer.echo(f"{gone}, with their documents still there: {why}")
     if report.ignored:
         kinds = ", ".join(
             f"{suffix or 'no suffix'} {count}" for suffix, count in sorted(report.ignored.items())

@@ -129,9 +129,7 @@ class CaptionTransformer(BaseDocumentTransformer):
     def reset(self) -> None:
         """Begin a new count of what is sent and reported; captions stay remembered."""
         self.failures: list[CaptionFailure] = []
-        self.unfinished: set[str] = set()
-        """`source` of the documents whose picture was left out, or failed though it opens: another run
-        may caption them."""
+        self._unfinished: dict[str, set[str]] = {}  # by source, the documents
         self._unopened: set[_Key] = set()
         self._counts: Counter[str] = Counter()
         self._streak = Streak()
@@ -140,6 +138,14 @@ class CaptionTransformer(BaseDocumentTransformer):
     def fingerprint(self) -> str:
         """What captions depend on besides the pictures: an index with another one reads its files anew."""
         return f"captions:{self.captioner.fingerprint}{':overwrite' if self.overwrite else ''}"
+
+    @property
+    def unfinished(self) -> set[str]:
+        """`source` of the documents whose picture was left out, or failed though it opens.
+
+        Another run may caption them; those that it did are no longer here.
+        """
+        return {source for source, documents in self._unfinished.items() if documents}
 
     @property
     def report(self) -> CaptionReport:
@@ -287,8 +293,10 @@ class CaptionTransformer(BaseDocumentTransformer):
         self, documents: Sequence[Document], wanted: Mapping[int, _Key], captions: Mapping[_Key, str]
     ) -> None:
         for place, key in wanted.items():
-            if key not in captions and key not in self._unopened:
-                self.unfinished.add(str(documents[place].metadata.get(SOURCE)))
+            document = documents[place]
+            waiting = self._unfinished.setdefault(str(document.metadata.get(SOURCE)), set())
+            is_done = key in captions or key in self._unopened
+            (waiting.discard if is_done else waiting.add)(document.id or key.sha256)
 
     def _captioned(self, document: Document, caption: str | None) -> Document:
         if not caption:

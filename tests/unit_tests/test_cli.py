@@ -205,8 +205,10 @@ def test_copies_may_count_as_one(tmp_path, town, model):
     arguments = ("search", "red", "--store", tmp_path / "s")
     assert len(json.loads(run(*arguments, "--json").stdout)["hits"]) == 2
     shown = run(*arguments, "--collapse", "near-duplicate").stdout
-    assert "+ 1 copy: " in shown
     assert shown.count("picture") == 1
+    (copy,) = (line for line in shown.splitlines() if "+ 1 copy: " in line)
+    assert {"red.png", "again.png"} == {Path(word).name for word in shown.split() if word.endswith(".png")}
+    assert copy.endswith(".png")
 
 
 def test_what_is_not_wanted_moves_down(store, town):
@@ -265,20 +267,19 @@ def test_search_and_ask_share_their_options(command):
         assert option in shown
 
 
-def test_a_hit_shows_the_part_that_was_found_and_its_copies(capsys):
+def test_a_hit_shows_the_part_that_was_found_and_where_its_copies_are(capsys):
+    copies = [Document("", metadata={"source": name}) for name in ("a.md", "b\x1b.md", "b\x1b.md")]
     metadata = {"source": "long.md", "chunk": "The ferry\nleaves at noon.", "chunk_start": 90}
     console.print_hit(
-        1, Document("Boats. " * 20, metadata={**metadata, "collapsed_ids": ["a", "b\x1b"]}), 3.2
+        1, Document("Boats. " * 20, metadata={**metadata, "collapsed_ids": ["a", "b", "c"]}), 3.2, copies
     )
-    console.print_hit(2, Document("", metadata={"collapsed_ids": [str(n) * 32 for n in range(9)]}), 3.1)
-    console.print_hit(3, Document("Boats.", metadata={"collapsed_ids": ["a"], "chunk": 2}), 3)
+    console.print_hit(2, Document("Boats.", metadata={"collapsed_ids": ["a"], "chunk": 2}), 3)
     shown = capsys.readouterr().out.splitlines()
     assert [line.strip() for line in shown if not line[:2].strip()] == [
         "… The ferry leaves at noon.",
-        "+ 2 copies: a, b\N{REPLACEMENT CHARACTER}",
-        f"+ 9 copies: {'0' * 32}, …",
+        "+ 3 copies: a.md, b\N{REPLACEMENT CHARACTER}.md",
         "Boats.",
-        "+ 1 copy: a",
+        "+ 1 copy",
     ]
 
 
