@@ -243,7 +243,10 @@ def quotes_of(question: str, documents: Sequence[Document]) -> tuple[str, list[i
     if not quotes:
         openings = ((number, sentences_of(_opening(found))) for number, found in enumerate(documents, 1))
         quotes = [(number, f"“{sentences[0]}”") for number, sentences in openings if sentences][:1]
-    lines = [f"- {quote} [{number}]" for number, quote in quotes]
+    cited: dict[str, list[str]] = {}  # copies say the same: it is quoted once
+    for number, quote in quotes:
+        cited.setdefault(quote, []).append(f"[{number}]")
+    lines = [f"- {quote} {''.join(dict.fromkeys(marks))}" for quote, marks in cited.items()]
     numbers: dict[str, list[str]] = {}
     for number, document in enumerate(documents, 1):
         numbers.setdefault(cite(document), []).append(f"[{number}]")

@@ -25,6 +25,7 @@ PASSAGE_CHARS = 2000
 _CUT_MARK = "[…]"
 _QUOTES_PER_PASSAGE = 2
 _LOOK_BACK = 1000  # characters in which a good place for a cut is looked for
+_HEADING_SHARE = 2 / 3  # of the longest line: a line that is full is not shorter
 _UNIT_START = re.compile(r"$|[>#|]|[-*+•]\s|\d{1,2}[.)]\s")
 _LIST_MARK = re.compile(r"^(?:(?:[-*+•>]|#+|\d{1,2}[.)])\s+)+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])")  # noqa: RUF001 (full-width marks end sentences)
@@ -164,8 +165,9 @@ def _units(text: str) -> Iterator[str]:
     """Paragraphs (their lines joined), headings, list items and table rows of Markdown or plain text."""
     paragraph: list[str] = []
     header: list[str] = []
+    longest = max(map(len, text.splitlines()), default=0)
     for line in map(str.strip, [*text.splitlines(), ""]):
-        if _UNIT_START.match(line):
+        if _UNIT_START.match(line) or (paragraph and _is_heading(paragraph[-1], line, longest)):
             yield " ".join(paragraph).strip()
             paragraph = []
         if line.startswith("|"):
@@ -178,6 +180,12 @@ def _units(text: str) -> Iterator[str]:
             paragraph.append(_LIST_MARK.sub("", line))
             if line.startswith("#"):
                 yield paragraph.pop()
+
+
+def _is_heading(line: str, following: str, longest: int) -> bool:
+    """Whether a line stands for itself: short, without an end, and what follows begins with a capital."""
+    is_short = len(line) <= _HEADING_SHARE * longest and line[-1:].isalnum()
+    return is_short and line[:1].isupper() and following[:1].isupper()
 
 
 def _words(text: str) -> set[str]:

@@ -26,6 +26,7 @@ from langchain_mmrag.prompts import (
     documents_to_text,
     question_picture_blocks,
     quote_evidence,
+    quotes_of,
 )
 from tests.unit_tests.answering import decoded, note, picture, picture_file, pictures, texts
 
@@ -388,6 +389,32 @@ def test_lines_of_a_wrapped_paragraph_are_one_sentence():
     text = "## Trip\n\nThe red\nlighthouse stands\nat Cape Ann. We\nleft.\n\n1. Lunch\n2. The long walk\n"
     assert "- “The red lighthouse stands at Cape Ann.” [1]" in quote_evidence("lighthouse", [note(text)])
     assert quote_evidence("what walk?", [note(text)]).splitlines()[1] == "- “The long walk” [1]"
+
+
+def test_a_heading_without_marks_is_not_glued_to_the_sentence_below_it():
+    page = (
+        "Chapter 4. Staff\nMarguerite Oyelaran was appointed harbour master in June,\nafter Tobias Quint retired.\n"
+        "Wages\nThey rose."
+    )
+    quotes = quote_evidence("Who was appointed harbour master?", [note(page)]).splitlines()[1:3]
+    said = "Marguerite Oyelaran was appointed harbour master in June, after Tobias Quint retired."
+    assert quotes == [f"- “{said}” [1]", ""]
+    wrapped = (
+        "The mayor met the harbour master\nMarguerite Oyelaran and said that\nAll was well with the harbour."
+    )
+    assert quote_evidence("Was all well?", [note(wrapped)]).splitlines()[1] == (
+        f"- “{wrapped.replace(chr(10), ' ')}” [1]"
+    )
+
+
+def test_what_two_copies_say_is_quoted_once_with_the_numbers_of_both():
+    copies = [note("The gate opens at six.", source=name) for name in ("a.pdf", "b.pdf")]
+    answer, numbers = quotes_of("When does the gate open?", [*copies, note("The gate opens at noon.")])
+    assert answer.splitlines()[1:3] == [
+        "- “The gate opens at six.” [1][2]",
+        "- “The gate opens at noon.” [3]",
+    ]
+    assert numbers == [1, 2, 3]
 
 
 def test_a_table_row_is_quoted_with_the_names_of_its_columns():
