@@ -14,6 +14,7 @@ from langchain_mmrag._pdf.child import MEMORY, receive, send
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsafeSourceError, UnsupportedFormatError
 
 _CHUNK: Final = 2**20
+_OPENING_S: Final = 60.0  # at least: all of the file is handed over
 _MOST_IDLE: Final = 4
 _MARK_WITHIN: Final = 1024  # bytes, in which readers look for the first line of a PDF
 _CODE: Final = "import sys; sys.path[:] = {path!r}; from langchain_mmrag._pdf.child import main; main()"
@@ -110,6 +111,9 @@ class PDFReader:
             child = _IDLE.take()
             try:
                 self._child = self._opened(child)
+            except _LateError as error:
+                msg = f"{self.name} cannot be opened as a PDF: {error}"
+                raise CorruptMediaError(msg) from error
             except _GoneError:  # it may have ended while it was idle: once more with a new one
                 self._child = self._opened_anew()
         return self._child
@@ -126,7 +130,7 @@ class PDFReader:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             request = {"do": "open", "size": size, "password": self._password, "memory": MEMORY}
-            answer, _ = child.exchange(request, self._timeout_s, file, size)
+            answer, _ = child.exchange(request, max(self._timeout_s, _OPENING_S), file, size)
         if "error" in answer:
             _IDLE.put(child)
             raise self._refused(answer["reason"], answer["error"])
@@ -156,6 +160,10 @@ class PDFReader:
 
 class _GoneError(Exception):
     """The process ended or was ended; the message says why."""
+
+
+class _LateError(_GoneError):
+    """It was ended because it took too long: another one would too."""
 
 
 class _Child:
@@ -204,11 +212,10 @@ class _Child:
             watch.cancel()
         if received is None:
             self.stop()
-            msg = (
-                f"it takes more than {timeout_s:g} s"
-                if late.is_set()
-                else "it takes too much memory or is damaged"
-            )
+            if late.is_set():
+                msg = f"it takes more than {timeout_s:g} s"
+                raise _LateError(msg)
+            msg = "it takes too much memory or is damaged"
             raise _GoneError(msg)
         return received
 

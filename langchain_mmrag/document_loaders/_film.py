@@ -16,7 +16,7 @@ from PIL import Image
 from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._scenes import Sample
 from langchain_mmrag.document_loaders.base import SourceFile
-from langchain_mmrag.errors import UnsafeSourceError
+from langchain_mmrag.errors import CorruptMediaError, UnsafeSourceError
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.media.containers import container_seconds, container_start, open_container
 
@@ -116,6 +116,9 @@ class FilmReader:
         self.stream = picture_stream(container)
         self.origin = container_start(container)
         self.progress = Progress(container_seconds(container))
+        if self.stream.codec_context is None:
+            msg = f"{file.source}: there is no decoder for its pictures, or its header is damaged"
+            raise CorruptMediaError(msg)
         self.pictures = Pictures(file.source, file.policy, self.stream, longest_side)
         self._next = -math.inf
         self._asked = -math.inf

@@ -46,7 +46,8 @@ class PDFLoader(FileLoader):
         tables: Whether tables do, as Markdown.
         ocr: Reads the writing in scans, pages without text, and figures.
         password: That opens the file, if it is encrypted.
-        timeout_s: Seconds for each thing that is read of a page: text, tables, figures, picture.
+        timeout_s: Seconds for each thing that is read of a page: text, tables, figures, picture. Of a page
+            on which one takes longer nothing more is read, and of a file with three such pages.
         media_policy: What may be opened.
         media_directory: Where figures and pictures of pages are kept.
     """
@@ -62,7 +63,7 @@ class PDFLoader(FileLoader):
         tables: bool = True,
         ocr: OCR | None = None,
         password: str | None = None,
-        timeout_s: float = 60.0,
+        timeout_s: float = 20.0,
         media_policy: MediaPolicy | None = None,
         media_directory: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -116,6 +117,7 @@ class _Pages:
         self._seen: deque[str] = deque(maxlen=_REMEMBERED)
         self._decorations: list[str] = []
         self._failed_in_a_row = 0
+        self._lost = -1  # the page that last cost its process its life: it would do so again
         self.troubles = _Troubles(file)
 
     def parts(self) -> Iterator[Part]:
@@ -243,12 +245,16 @@ class _Pages:
     def _ask(
         self, do: str, number: int, trouble: str, **arguments: Any
     ) -> tuple[dict[str, Any], list[bytes]] | None:
+        if number == self._lost:
+            return None
         try:
             return self._reader.ask(do, number, **arguments)
         except PageLimitError:
             self.troubles.add(f"{trouble}: too much is drawn on it", number)
         except PageError as error:
-            self.troubles.lost += isinstance(error, PageTimeoutError)
+            if isinstance(error, PageTimeoutError):
+                self.troubles.lost += 1
+                self._lost = number
             self.troubles.add(f"{trouble}: {error}", number)
         return None
 

@@ -89,6 +89,9 @@ def _frames_at(
     film: Any, times: list[float], deadline: float, name: str, policy: MediaPolicy
 ) -> Iterator[Image.Image]:
     stream = film.streams.video[0]
+    if stream.codec_context is None:
+        msg = f"{name}: there is no decoder for its pictures, or its header is damaged"
+        raise CorruptMediaError(msg)
     _check_pixels(stream.codec_context, name, policy)
     origin = container_start(film)  # not the picture's: sound may begin before it
     last = None

@@ -621,6 +621,36 @@ def test_a_page_that_takes_too_long_is_lost_alone(loader_of):
     assert "page 2 cannot be read: it takes more than 1.5 s" in str(loader.problems[0])
 
 
+def test_nothing_more_is_asked_of_a_page_that_took_too_long(loader_of, monkeypatch):
+    asked = []
+
+    def ask(_self, do, page, **_arguments):
+        asked.append((do, page))
+        if do == "text":
+            return {"text": "Gulls.", "label": "", "is_scan": False, "is_bare": False, "blank": False}, []
+        raise reader.PageTimeoutError("it takes more than 20 s")
+
+    monkeypatch.setattr(reader.PDFReader, "ask", ask)
+    loader = loader_of(raw_pdf(*[HELLO] * 5), page_images=True)
+    assert [document.page_content for document in loader.load()] == ["Gulls."] * 3
+    assert asked == [("digests", 0), *((do, page) for page in range(3) for do in ("text", "picture"))]
+
+
+def test_a_file_that_takes_too_long_to_open_is_tried_once(loader_of, monkeypatch):
+    tried = []
+    exchange = reader._Child.exchange
+
+    def slow(self, request, timeout_s, *file):
+        tried.append(request["do"])
+        return exchange(self, request, 0.0, *file)
+
+    monkeypatch.setattr(reader, "_IDLE", reader._Idle())
+    monkeypatch.setattr(reader._Child, "exchange", slow)
+    with pytest.raises(CorruptMediaError, match="cannot be opened as a PDF: it takes more than 0 s"):
+        loader_of(raw_pdf(HELLO)).load()
+    assert tried == ["open"]
+
+
 def test_a_file_of_such_pages_is_given_up(loader_of):
     content, resources, objects = endless()
     loader = loader_of(raw_pdf(HELLO, *[content] * 9, resources=resources, objects=objects), timeout_s=0.7)

@@ -25,6 +25,7 @@ from langchain_mmrag.errors import (
     UnsupportedFormatError,
 )
 from langchain_mmrag.media import MediaPolicy, open_image
+from langchain_mmrag.media.frames import key_frames
 from tests.unit_tests.films import film_file, scenes_file, sound_file, tone
 from tests.unit_tests.speech import silence, spoken
 
@@ -267,6 +268,14 @@ def test_what_is_no_film_is_a_clear_error(tmp_path, name):
     with pytest.raises(error, match=message):
         VideoLoader(path, media_directory=tmp_path / "media").load()
     assert not (tmp_path / "media").exists()
+
+
+def test_pictures_that_no_decoder_reads_are_a_clear_error(tmp_path, pictures):
+    path = scenes_file(tmp_path / "film.mkv", pictures[:2])
+    path.write_bytes(path.read_bytes().replace(b"V_M", b"V_X"))
+    for read in (VideoLoader(path, media_directory=tmp_path / "media").load, lambda: key_frames(path)):
+        with pytest.raises(CorruptMediaError, match=r"film\.mkv: there is no decoder for its pictures"):
+            read()
 
 
 def test_an_index_that_is_missing_is_a_clear_error(tmp_path, pictures):
