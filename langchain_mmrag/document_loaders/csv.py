@@ -15,6 +15,7 @@ from langchain_mmrag.document_loaders._headers import LOOKED_AT, header_of, titl
 from langchain_mmrag.document_loaders._table_loader import TableLoader, TableOptions
 from langchain_mmrag.document_loaders._tables import Table, is_blank_row
 from langchain_mmrag.document_loaders.base import SourceFile
+from langchain_mmrag.document_loaders.text import BYTE_ORDER_MARKS
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsupportedFormatError
 
 _DELIMITERS: Final = ("\t", ";", "|", ",")
@@ -25,13 +26,6 @@ T = TypeVar("T")
 _PIECE: Final = 2**20
 _HEAD: Final = 2**16
 _LONGEST_LINE: Final = 2**24
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins this one
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 class CSVLoader(TableLoader):
@@ -182,7 +176,7 @@ def _encoding_of(file: SourceFile) -> str:
     """Encoding of a file by its mark, its zero bytes, or whether all of it is UTF-8."""
     with file.open() as raw:
         head = raw.read(_HEAD)
-        marked = next((codec for mark, codec in _MARKS if head.startswith(mark)), None)
+        marked = next((codec for mark, codec in BYTE_ORDER_MARKS if head.startswith(mark)), None)
         if marked:
             return marked
         if b"\0" in head:

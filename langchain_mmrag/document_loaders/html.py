@@ -12,7 +12,7 @@ from langchain_mmrag.document_loaders._html import PageFacts, html_blocks
 from langchain_mmrag.document_loaders._page_loader import PageLoader
 from langchain_mmrag.document_loaders._passages import PartWriter
 from langchain_mmrag.document_loaders.base import Part, SourceFile
-from langchain_mmrag.document_loaders.text import decode_text
+from langchain_mmrag.document_loaders.text import BYTE_ORDER_MARKS, decode_text
 from langchain_mmrag.errors import CorruptMediaError
 from langchain_mmrag.types import TITLE
 
@@ -23,7 +23,7 @@ _DECLARED = re.compile(
     rb"""<(?:meta|\?xml)\b[^>]*?(?:charset|encoding)\s*+=\s*+["']?\s*+([\w.:-]+)""", re.IGNORECASE
 )
 _HEAD: Final = 4096
-_BOMS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # that of UTF-32 begins like one
+_MARKS: Final = tuple(mark for mark, _ in BYTE_ORDER_MARKS)
 _MEANT: Final = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030"} | {
     "shift_jis": "cp932",
     "euc_kr": "cp949",
@@ -79,7 +79,7 @@ def decode_html(data: bytes, name: str) -> str:
         UnsupportedFormatError: If the bytes are not text.
     """
     declared = _DECLARED.search(data[:_HEAD])
-    if declared and not data.startswith(_BOMS) and b"\0" not in data and not _is_utf8(data):
+    if declared and not data.startswith(_MARKS) and b"\0" not in data and not _is_utf8(data):
         try:
             codec = codecs.lookup(declared[1].decode("ascii"))
             return data.decode(_MEANT.get(codec.name, codec.name), errors="replace")

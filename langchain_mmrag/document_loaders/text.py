@@ -21,13 +21,15 @@ PASSAGE_TOKENS: Final = 68
 At 68 one passage in a hundred of technical English is still cut, at 72 three; prose is not.
 """
 
-_BOMS: Final = (
+BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+"""How a text begins that says its encoding, and that encoding."""
+
 _PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]+|_+")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _HASH_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]++(.*)$")
@@ -112,7 +114,7 @@ def decode_text(data: bytes, name: str) -> str:
     Raises:
         UnsupportedFormatError: If the bytes are not text.
     """
-    codec = next((codec for mark, codec in _BOMS if data.startswith(mark)), None)
+    codec = next((codec for mark, codec in BYTE_ORDER_MARKS if data.startswith(mark)), None)
     if codec is None and b"\0" in data:
         msg = f"{name} is not text (it has zero bytes): give it the suffix of what it is"
         raise UnsupportedFormatError(msg)
