@@ -166,6 +166,8 @@ def test_pictures_and_moments_get_captions_and_nothing_else_changes(cards, cache
         assert {key: value for key, value in new.metadata.items() if key != "caption"} == old.metadata
     assert transformer.report == CaptionReport(captioned=4, sent=3)
     assert transformer.unfinished == set()
+    transformer.reset()
+    assert transformer.report == CaptionReport()
 
 
 def test_captions_that_are_there_stay_unless_they_may_be_replaced(cards, cache):
@@ -331,8 +333,9 @@ def test_no_more_pictures_are_sent_than_may_be_and_what_is_left_out_is_said(card
     assert transformer.report == CaptionReport(captioned=2, cached=1, sent=1, left_out=1)
     assert transformer.unfinished == {cards["blue"]}
     assert captions(transformer.transform_documents(given)) == captions(done)  # the limit is over all calls
-    transformer.reset()
+    transformer.max_images = None
     assert captions(transformer.transform_documents(given))[2] == "a blue card"
+    assert transformer.unfinished == set()
     with pytest.raises(ValueError, match="max_images is -1"):
         CaptionTransformer(Painter(), cache=cache, max_images=-1)
 
@@ -360,7 +363,7 @@ def test_the_policy_holds(cards, cache, tmp_path):
         Painter(), cache=cache, media_policy=MediaPolicy(roots=(tmp_path / "in",))
     )
     assert captions(transformer.transform_documents([card(cards, "red")])) == [None]
-    assert "UnsafeSourceError" in transformer.failures[0].reason
+    assert "OutsideRootsError" in transformer.failures[0].reason
 
 
 def test_a_captioner_that_miscounts_is_a_programmers_mistake(cards, cache):
