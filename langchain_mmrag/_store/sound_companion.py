@@ -22,7 +22,7 @@ from langchain_mmrag._store.ledger_rows import PAGE, draw_of, modality_of_row, p
 from langchain_mmrag._store.second_vectors import SOUNDS, SecondVectors, StoredVectors, Vector
 from langchain_mmrag.errors import LoadError, UnsupportedFormatError
 from langchain_mmrag.media import MediaPolicy
-from langchain_mmrag.media.sounds import sound_between
+from langchain_mmrag.media.sounds import SILENT, sound_between
 from langchain_mmrag.ranking import SAMPLE_SIZE, Side, unit
 from langchain_mmrag.types import END_S, FILE_SHA256, MODALITY, PATH, SOURCE, START_S, WINDOW
 
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 _MODALITIES: Final = ("audio", "video")
 _BATCH: Final = 16  # sounds in memory at once: half a minute of each
-_SILENT: Final = 0.001  # of full scale
 _SHORTEST_S: Final = 0.05
 
 
@@ -96,7 +95,7 @@ class SoundCompanion(SecondVectors):
         except LoadError as error:
             logger.warning("a document is not found by how it sounds: %s", error)
             return None
-        is_silent = len(samples) < _SHORTEST_S * rate or float(np.abs(samples).max()) < _SILENT
+        is_silent = len(samples) < _SHORTEST_S * rate or float(np.abs(samples).max()) < SILENT
         return None if is_silent else samples
 
     def rows(self) -> Iterator[list[str]]:

@@ -13,11 +13,9 @@ from langchain_mmrag.document_loaders.base import SourceFile
 from langchain_mmrag.document_loaders.transcription import SAMPLE_RATE, Segment, Sound
 from langchain_mmrag.errors import UnsupportedFormatError
 from langchain_mmrag.media.containers import FILM_FORMATS, SOUND_FORMATS, container_start, open_container
+from langchain_mmrag.media.sounds import Mono
 
 ANY_SOUND: Final = f"{FILM_FORMATS},{SOUND_FORMATS}"
-SILENT: Final = 0.001
-"""Of full scale: what is never louder than this is silence."""
-
 _SMALLEST_GAP_S: Final = 0.2
 _LONGEST_GAP_S: Final = 600.0  # a longer one is a clock that jumps
 _FULL_PASSAGE: Final = 30  # words, from which on a pause ends a passage
@@ -61,20 +59,13 @@ class SoundReader:
             file.problem(f"the sound is damaged at {clock(self._damaged[0])} ({count} places): passed over")
 
     def _resampled(self, container: Any) -> Iterator[Sound]:
-        av = require("av", extra="audio")
         origin = container_start(container)
-        settings, resampler = None, None
+        mono = Mono(SAMPLE_RATE)
         for frame in self._frames(container):
-            now = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if now != settings:  # of streams that were joined it changes in the middle
-                settings = now
-                resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
             if frame.time is not None:
                 yield from _silence(frame.time - origin - self.seconds)
-            for piece in resampler.resample(frame) if resampler else ():
-                yield _samples(piece)
-        for piece in resampler.resample(None) if resampler else ():
-            yield _samples(piece)
+            yield from mono.take(frame)
+        yield from mono.rest()
 
     def _frames(self, container: Any) -> Iterator[Any]:
         av = require("av", extra="audio")
@@ -87,11 +78,6 @@ class SoundReader:
                     self._damaged.append(self.seconds)
         except av.error.FFmpegError:
             self._damaged.append(self.seconds)
-
-
-def _samples(frame: Any) -> Sound:
-    samples: Sound = np.nan_to_num(frame.to_ndarray().reshape(-1))
-    return samples
 
 
 def _silence(seconds: float) -> Iterator[Sound]:

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any, Final
 
 from langchain_mmrag.document_loaders._film import mime_type
-from langchain_mmrag.document_loaders._sound import ANY_SOUND, SILENT, SoundReader, passages_of
+from langchain_mmrag.document_loaders._sound import ANY_SOUND, SoundReader, passages_of
 from langchain_mmrag.document_loaders._subtitles import first_transcript, sidecar_of
 from langchain_mmrag.document_loaders.base import FileLoader, Part, SourceFile, file_sha256
 from langchain_mmrag.document_loaders.transcription import SAMPLE_RATE, Segment, Transcriber
 from langchain_mmrag.errors import CorruptMediaError, LoadError, UnsupportedFormatError
 from langchain_mmrag.media import MediaPolicy, open_local
 from langchain_mmrag.media.containers import container_seconds, open_container
+from langchain_mmrag.media.sounds import SILENT
 from langchain_mmrag.types import END_S, MIME_TYPE, START_S, TITLE
 
 STRETCH_S: Final = 30.0

@@ -23,6 +23,9 @@ from langchain_mmrag.media.sources import read_media
 LONGEST_S: Final = 30.0
 """Of one part that is heard: no model hears more of it at once."""
 
+SILENT: Final = 0.001
+"""Of full scale: what is never louder than this is silence."""
+
 _MICROSECONDS: Final = 1_000_000
 
 Samples = NDArray[np.float32]
@@ -91,30 +94,51 @@ def _pieces(container: Any, start: float, end: float, rate: int, deadline: float
     if start:
         with suppress(av.error.FFmpegError):  # what cannot be searched is read from its start
             container.seek(int((origin + start) * _MICROSECONDS), backward=True)
-    settings, resampler, wanted, count = None, None, round((end - start) * rate), 0
+    mono, wanted, count = Mono(rate), round((end - start) * rate), 0
     for frame in _frames(container, deadline):
         since = frame.time - origin - start if frame.time is not None else 0.0
         if since >= end - start:
             break
         if since + frame.samples / frame.sample_rate <= 0 or count >= wanted:
             continue
-        now = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if now != settings:  # of streams that were joined it changes in the middle
-            settings = now
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        for piece in _resampled(resampler, frame):
+        for piece in mono.take(frame):
             ahead = round(-since * rate) if not count and since < 0 else 0
             count += len(piece) - min(ahead, len(piece))
             yield piece[ahead:]
         if count >= wanted:
             return
-    if resampler is not None:
-        yield from _resampled(resampler, None)
+    yield from mono.rest()
 
 
-def _resampled(resampler: Any, frame: Any) -> Iterator[Samples]:
-    for piece in resampler.resample(frame):
-        yield np.nan_to_num(piece.to_ndarray().reshape(-1)).astype(np.float32)
+class Mono:
+    """Frames of sound of any make as samples of one channel.
+
+    Args:
+        rate: Samples a second that are wanted.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._settings: tuple[str, str, int] | None = None
+        self._resampler: Any = None
+
+    def take(self, frame: Any) -> Iterator[Samples]:
+        """Yield what is ready with the next frame."""
+        now = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if now != self._settings:  # of streams that were joined it changes in the middle
+            self._settings = now
+            av = require("av", extra="audio")
+            self._resampler = av.AudioResampler(format="flt", layout="mono", rate=self._rate)
+        yield from self._resampled(frame)
+
+    def rest(self) -> Iterator[Samples]:
+        """Yield what is left after the last frame."""
+        if self._resampler is not None:
+            yield from self._resampled(None)
+
+    def _resampled(self, frame: Any) -> Iterator[Samples]:
+        for piece in self._resampler.resample(frame):
+            yield np.nan_to_num(piece.to_ndarray().reshape(-1)).astype(np.float32, copy=False)
 
 
 def _frames(container: Any, deadline: float) -> Iterator[Any]:
