@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from langchain_core.documents import BaseDocumentTransformer
 
+from langchain_mmrag._cache import default_media_directory
 from langchain_mmrag.document_loaders._ahead import default_workers
 from langchain_mmrag.document_loaders._walk import selection
-from langchain_mmrag.document_loaders.base import default_media_directory
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.indexing.report import Failed, IndexReport

@@ -27,7 +27,7 @@ from langchain_mmrag.indexing.file import FileInWork, is_gone, status_of
 from langchain_mmrag.indexing.known import Applied, Known, Maker, known_files
 from langchain_mmrag.indexing.report import Failed, IndexReport
 from langchain_mmrag.media import open_local
-from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PARTS, PATH, PROBLEMS, SHA256
+from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PART, PARTS, PATH, PROBLEMS, SHA256
 
 if TYPE_CHECKING:
     from langchain_mmrag.vectorstores import MultimodalChroma
@@ -240,8 +240,9 @@ class Run:
                 return
             ((file, document),) = batch
             file.ids.pop(str(document.id), None)
-            told, place = _NUMBER_IN_BATCH.sub("", str(error)), place_of(document)
-            file.problems.append(f"{place}: {told}" if place and file.seen > 1 else told)
+            told = _NUMBER_IN_BATCH.sub("", str(error))
+            place = place_of(document) or f"document {int(document.metadata.get(PART, 0)) + 1} of the file"
+            file.problems.append(f"{place}: {told}" if file.seen > 1 else told)
 
     def _write(self, batch: Sequence[_Waiting]) -> None:
         for file, document in batch:
@@ -285,6 +286,7 @@ class Run:
         """A file that failed keeps what the collection held of it, and gets nothing new."""
         self._delete([id_ for id_ in file.written if id_ not in file.known.rows])
         self.counts["documents"] -= len(file.written)
+        file.sha256 = file.sha256 or self._digest(file.source)  # pictures may be there before any document
         if file.sha256:
             self._forget_pictures(file.path, {file.making} - file.known.makings)
 

@@ -386,7 +386,13 @@ def test_a_problem_inside_a_file_is_partial_and_the_rest_is_found(store, folder)
     report = index(store, folder)
     assert (report.added, report.failed, texts(store)) == (1, (), ["one", "two"])
     assert [Path(source).name for source, _ in report.partial] == ["a.lines"]
-    assert index(store, folder) == IndexReport(skipped=1)
+    assert index(store, folder) == IndexReport(skipped=1, partial=report.partial), "and is told again"
+    assert not any(key.startswith("mmrag") for key in store.similarity_search("two", k=1)[0].metadata)
+    write(folder, "a.lines", text="one\ntwo")
+    assert index(store, folder) == IndexReport(updated=1)
+    write(folder, "a.lines", text="\n".join(["one", *["PROBLEM"] * 30]))
+    assert len(index(store, folder).partial) == 30
+    assert index(store, folder).partial[-1].reason == "and 10 more"
 
 
 def test_a_document_that_cannot_be_written_costs_itself_alone(store, folder, monkeypatch):
@@ -402,9 +408,13 @@ def test_a_document_that_cannot_be_written_costs_itself_alone(store, folder, mon
     monkeypatch.setattr(store, "add_documents", add)
     report = index(store, folder)
     assert (report.added, report.documents) == (2, 4)
-    assert report.partial == ((str(folder / "a.lines"), "the picture is gone"),)
+    assert report.partial == ((str(folder / "a.lines"), "document 3 of the file: the picture is gone"),)
     assert texts(store) == ["four", "one", "three", "two"]
-    assert index(store, folder) == IndexReport(skipped=2)
+    assert index(store, folder) == IndexReport(skipped=2, partial=report.partial)
+    write(folder, "a.lines", text="one\ntwo\nPICTURE")  # the last one this time
+    report = index(store, folder)
+    assert texts(store) == ["four", "one", "two"]
+    assert index(store, folder) == IndexReport(skipped=2, partial=report.partial)
 
 
 def test_another_loader_reads_an_unchanged_file_anew(store, folder, monkeypatch):
@@ -425,8 +435,10 @@ class Shout(BaseDocumentTransformer):
         self.fingerprint = "shout"
         self.unfinished = set(unfinished)
         self.seen = []
+        self.calls = 0
 
     def transform_documents(self, documents, **_):
+        self.calls += 1
         self.seen += [document.page_content for document in documents]
         return [
             Document(document.page_content.upper(), id=document.id, metadata=document.metadata)
@@ -450,6 +462,26 @@ def test_a_transformer_has_its_part_in_what_is_unchanged(store, folder):
     assert texts(store) == ["A FIGURE", "one", "two"]
     assert shout.seen == ["a figure"], "what it has no part in is not written again"
     assert index(store, folder, transformers=[shout]) == IndexReport(skipped=2)
+    assert index(store, folder) == IndexReport(skipped=2), "who gives none leaves what others did"
+    other = Shout()
+    other.fingerprint = "other"
+    assert index(store, folder, transformers=[other]) == IndexReport(updated=1, skipped=1)
+
+
+def test_a_bad_document_in_a_batch_is_no_reason_to_transform_the_others_again(store, folder, monkeypatch):
+    write(folder, "a.lines", text="one\ntwo\nthree\nfour")
+    add_documents = store.add_documents
+
+    def add(documents, **options):
+        if any(document.page_content == "three" for document in documents):
+            raise ValueError("document 0: it is odd")
+        return add_documents(documents, **options)
+
+    monkeypatch.setattr(store, "add_documents", add)
+    shout = Shout()
+    report = index(store, folder, transformers=[shout])
+    assert (shout.calls, texts(store)) == (1, ["four", "one", "two"])
+    assert report.partial[0].reason == "document 3 of the file: it is odd"
 
 
 def test_a_transformer_that_cannot_work_is_an_error_of_the_run_and_not_of_its_files(store, folder):
@@ -493,6 +525,159 @@ def test_a_file_that_cannot_be_looked_at_has_not_vanished(store, folder, monkeyp
         patch.setattr(os, "stat", refuse)
         assert index(store, folder, prune=True, glob="*.lines").deleted == 0
     assert index(store, folder, prune=True, glob="*.lines").deleted == 1
+
+
+# what else a file depends on
+
+
+def picture(path: Path, color: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 40), color).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("n.md", "# One\n![a](a.png)\n\n# Two\nwords"), ("t.csv", "name,picture\none,a.png\ntwo,b.png\n")],
+)
+def test_a_picture_that_a_file_shows_is_shown_as_it_is_now(store, folder, name, text):
+    write(folder, name, text=text)
+    picture(folder / "b.png", "blue")
+
+    def shown() -> list[bool]:
+        rows = [row for row in store.get()["metadatas"] if "sha256" in row]
+        (alone,) = {row["sha256"] for row in rows if row["source"].endswith("a.png")} or {""}
+        here = [row for row in rows if row["source"].endswith(name) and row.get("path", "").endswith("a.png")]
+        return [row["sha256"] == alone and row["parent_id"] in store.get()["ids"] for row in here]
+
+    first = index(store, folder)
+    assert (first.added, shown(), len(first.partial)) == (2, [], 1)
+    assert index(store, folder) == IndexReport(skipped=2, partial=first.partial)
+    picture(folder / "a.png", "red")
+    assert index(store, folder) == IndexReport(added=1, updated=1, skipped=1)
+    assert shown() == [True]
+    assert index(store, folder) == IndexReport(skipped=3)
+    picture(folder / "a.png", "green")
+    assert index(store, folder) == IndexReport(updated=2, skipped=1)
+    assert shown() == [True]
+    assert index(store, folder) == IndexReport(skipped=3)
+    (folder / "a.png").unlink()
+    assert index(store, folder, prune=True) == IndexReport(
+        updated=1, skipped=1, deleted=1, partial=first.partial
+    )
+    assert shown() == []
+    parts = [row["part"] for row in store.get()["metadatas"] if row["source"].endswith(name)]
+    assert sorted(parts) == list(range(len(parts)))
+
+
+def test_collections_side_by_side_keep_their_own_pictures(store, folder, counting_embeddings, tmp_path):
+    other = MultimodalChroma("other", counting_embeddings, persist_directory=str(tmp_path / "mm_store"))
+    write(folder, "a.lines", text="PICTURE\none")
+    index(store, folder)
+    index(other, folder)
+    write(folder, "a.lines", text="two")
+    index(store, folder)
+    (path,) = (row["path"] for row in other.get()["metadatas"] if "path" in row)
+    assert Path(path).is_file()
+
+
+def test_pictures_of_other_options_go_and_those_in_use_are_not_written_over(store, folder, monkeypatch):
+    write(folder, "a.lines", text="PICTURE\none")
+    index(store, folder)
+    (path,) = (row["path"] for row in store.get()["metadatas"] if "path" in row)
+    before = Path(path).read_bytes()
+
+    class Blue(Lines):
+        name = "blue"
+
+        def parts(self, file):
+            file.keep_picture(Image.new("RGB", (8, 8), "blue"), "figure-0")
+            yield Part(text="blue")
+            if is_broken:
+                require("no_such_module", extra="pdf")
+
+    is_broken = True
+    monkeypatch.setitem(OWN, ".lines", Blue)
+    assert len(index(store, folder).failed) == 1
+    assert Path(path).read_bytes() == before
+    assert len(kept(store)) == 1
+    is_broken = False
+    assert index(store, folder).updated == 1
+    assert (Path(path).exists(), len(kept(store))) == (False, 1)
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(store, folder):
+    path = write(folder, "a.lines", text="first") / "a.lines"
+
+    class Restless(Lines):
+        def parts(self, file):
+            path.write_text("other")
+            yield from super().parts(file)
+            path.write_text("first")  # as it was, but that is not what was read
+
+    report = index_paths(store, folder, options=LoaderOptions(loaders={".lines": Restless}, ocr=None))
+    assert "changed while it was read" in report.partial[0].reason
+    assert texts(store) == ["other"]
+    assert index(store, folder) == IndexReport(updated=1)
+    assert texts(store) == ["first"]
+    assert index(store, folder) == IndexReport(skipped=1)
+
+
+# what is no longer read
+
+
+def test_files_that_are_passed_over_now_are_counted_and_pruned(store, folder):
+    write(folder, "a.lines", "photo.txt", "secret/b.lines", "old.lines", "kind.lines", "z/x.lines")
+    assert index(store, folder) == IndexReport(added=6)
+    picture(folder / "photo.jpg", "red")
+    write(folder, ".mmragignore", text="secret/\n")
+    (folder / "old.lines").unlink()
+    write(folder, "old.lines/c.lines")
+    (folder / "z").rename(folder / "y")
+    (folder / "z").symlink_to("y")
+    assert index(store, folder, glob="a.*").vanished == 0, "only globs that are about a file take it away"
+    again = index(store, folder)
+    assert (again.added, again.skipped, again.vanished) == (3, 2, 4)
+    done = index(store, folder, prune=True)
+    assert (done.skipped, done.deleted) == (5, 4)
+    names = {Path(row["source"]).relative_to(folder).as_posix() for row in store.get()["metadatas"]}
+    assert names == {"a.lines", "kind.lines", "old.lines/c.lines", "photo.jpg", "y/x.lines"}
+    done = index_paths(store, folder, options=LoaderOptions(ocr=None), prune=True)
+    assert (done.deleted, done.ignored) == (4, {".lines": 4}), "of a kind that nothing reads any more"
+
+
+def test_what_lies_where_the_search_cannot_go_stays(store, folder, monkeypatch):
+    write(folder, "a.lines", "sub/b.lines")
+    index(store, folder)
+    iterdir = Path.iterdir
+
+    def refuse(path):
+        if path.name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    report = index(store, folder, prune=True)
+    assert (report.skipped, report.deleted, len(report.failed)) == (1, 0, 1)
+
+
+def test_paths_out_of_reach_or_named_in_two_ways_are_no_matter(store, folder, monkeypatch):
+    write(folder, "a.lines", "b/c.lines")
+    (folder / "b" / "gone").symlink_to("nowhere")
+    options = LoaderOptions(loaders=OWN, ocr=None)
+    report = index_paths(store, [f"/{folder}", folder, folder / "b"], options=options)
+    assert (report.added, len(report.failed)) == (2, 1)
+    stat = os.stat
+
+    def refuse(path, *args, **options):
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    report = index_paths(store, [folder / "shut", folder / "a.lines"], options=options)
+    assert report.skipped == 1
+    assert [reason for _, reason in report.failed] == [f"cannot reach {folder / 'shut'}: Permission denied"]
 
 
 KILLED = """
@@ -597,7 +782,10 @@ def test_the_command_says_what_vanished_what_matched_nothing_and_groups_reasons(
     assert "no file matches *.tex; in every folder: **/*.tex" in result.stderr
     (folder / "b.md").unlink()
     result = run(folder, "--glob", "*.md")
-    assert "1 file gone, with their documents still there: --prune takes them out" in result.stdout
+    assert (
+        "1 file gone or passed over now, with their documents still there: --prune takes them out"
+        in result.stdout
+    )
     assert "1 deleted" in run(folder, "--glob", "*.md", "--prune").stdout
 
 
@@ -607,6 +795,12 @@ def test_strict_makes_every_failure_count(run, folder):
     assert run(folder).exit_code == 0
     assert run(folder, "--strict").exit_code == 1
     assert run(folder / "a.md", "--strict").exit_code == 0
+    write(folder, "b.md", text="![a picture](none.png)\n\nwords")
+    for _ in range(2):  # what was told once is told again
+        result = run(folder, "--strict")
+        assert result.exit_code == 1
+        assert "Indexing 2 files ..." in result.stderr
+        assert result.stderr.count("none.png") == 1, "and each time once"
 
 
 def test_the_command_prints_everything_as_json(run, folder):
