@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,15 +19,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from langchain_mmrag._cache import user_cache
 from langchain_mmrag._store.prior_pictures import pictures
 from langchain_mmrag._store.prior_texts import TEXTS
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings
 from langchain_mmrag.ranking import FloatArray, Side, unit
 
 logger = logging.getLogger(__name__)
-
-CACHE_VARIABLE: Final = "LANGCHAIN_MMRAG_CACHE"
-"""Environment variable with the folder to keep such vectors in, in place of the user's cache folder."""
 
 PICTURES: Final = 16
 """As many as rank nearly as well as 64 and take a large model two or three seconds."""
@@ -116,16 +112,8 @@ def _is_usable(vectors: Any, dimension: int, side: Side) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where vectors are kept: `$LANGCHAIN_MMRAG_CACHE`, else a folder in the platform's cache folder."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given) / "priors"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "langchain-mmrag" / "priors"
+    """Where vectors are kept."""
+    return user_cache() / "priors"
 
 
 def _file(key: _Key, side: Side) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from langchain_mmrag.document_loaders.base import default_media_directory
+from langchain_mmrag._cache import user_cache
 from langchain_mmrag.errors import MMRAGError
 
 _PATIENCE_S: Final = 60.0
@@ -103,5 +103,5 @@ class CaptionCache:
 
 
 def default_cache() -> Path:
-    """`langchain-mmrag/captions.sqlite3` in the user's cache folder."""
-    return default_media_directory().with_name("captions.sqlite3")
+    """`captions.sqlite3` in the package's cache folder."""
+    return user_cache() / "captions.sqlite3"

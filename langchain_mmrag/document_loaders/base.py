@@ -21,6 +21,7 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 from PIL import Image
 
+from langchain_mmrag._cache import default_media_directory
 from langchain_mmrag.document_loaders._ids import file_document_id, source_of
 from langchain_mmrag.errors import CorruptMediaError, LoadError, MissingDependencyError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, image_facts, open_local, read_media
@@ -311,12 +312,6 @@ def file_sha256(file: BinaryIO) -> str:
     while piece := file.read(_CHUNK):
         digest.update(piece)
     return digest.hexdigest()
-
-
-def default_media_directory() -> Path:
-    """Folder for pictures taken out of files: `langchain-mmrag/media` in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "langchain-mmrag" / "media"
 
 
 def pictures_folder(media_directory: Path, source: str, sha256: str, fingerprint: str = "") -> Path:

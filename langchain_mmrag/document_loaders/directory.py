@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
+from langchain_mmrag._cache import default_media_directory
 from langchain_mmrag.document_loaders._ahead import Job, Results, default_workers, in_order
 from langchain_mmrag.document_loaders._reading import Outcome, read_file
 from langchain_mmrag.document_loaders._walk import LoadFailure, find_files, selection
-from langchain_mmrag.document_loaders.base import default_media_directory
 from langchain_mmrag.document_loaders.kinds import LoaderOptions, MakeLoader, OcrChoice
 from langchain_mmrag.media import MediaPolicy
 
@@ -48,6 +48,9 @@ class DirectoryLoader(BaseLoader):
         for failure in loader.failures:
             print(failure.source, failure.error)
         ```
+
+    Documents name each other by their ids (`parent_id`, `near_id`). LangChain's own `index` gives them others
+    unless it is told to keep them: `index(loader, record_manager, store, key_encoder=lambda each: each.id)`.
 
     Args:
         path: The folder.

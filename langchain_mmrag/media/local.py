@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from langchain_mmrag._cache import default_media_directory
 from langchain_mmrag.errors import LoadError, OutsideRootsError, SourceNotFoundError, UnsafeSourceError
 from langchain_mmrag.media.describe import describe_source
 from langchain_mmrag.media.policy import MediaPolicy, check_size, read_bounded
@@ -82,7 +83,10 @@ def _open(path: str, name: str, roots: tuple[Path, ...] | None) -> int:
             _require_regular(Path(real).stat(), name)
             return _open_beneath(root, PurePath(real).relative_to(root).parts)
     allowed = ", ".join(map(str, roots))
-    msg = f"{name} lies outside the allowed folders ({allowed}): move it, or widen MediaPolicy.roots"
+    remedy = "move it, or widen MediaPolicy.roots"
+    if PurePath(real).is_relative_to(os.path.realpath(default_media_directory())):
+        remedy = "it was taken out of a file: give its loader media_directory=store.media_directory"
+    msg = f"{name} lies outside the allowed folders ({allowed}): {remedy}"
     raise OutsideRootsError(msg)
 
 

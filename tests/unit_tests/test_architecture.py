@@ -12,7 +12,7 @@ import langchain_mmrag
 PACKAGE = Path(langchain_mmrag.__file__).parent
 LAYERS = [
     {"errors", "types"},
-    {"_extras", "media", "_pdf", "_chat_models", "_tracing", "budget"},
+    {"_cache", "_extras", "media", "_pdf", "_chat_models", "_tracing", "budget"},
     {
         "embeddings",
         "document_loaders",

@@ -5,12 +5,16 @@ import os
 from pathlib import Path
 
 import pytest
+from langchain_core.indexing import InMemoryRecordManager
+from langchain_core.indexing import index as lc_index
 from PIL import Image
 
 from langchain_mmrag import MultimodalChroma, errors
+from langchain_mmrag._cache import default_media_directory
 from langchain_mmrag.document_loaders import DirectoryLoader, ImageLoader, LoaderOptions, TextLoader
 from langchain_mmrag.document_loaders._sidecars import is_sidecar
 from langchain_mmrag.document_loaders._subtitles import sidecar_of
+from langchain_mmrag.document_loaders.base import FileLoader, Part
 from langchain_mmrag.document_loaders.text import decode_text, estimate_tokens, split_passages
 from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.media import MediaPolicy
@@ -458,3 +462,57 @@ def test_the_policy_of_a_store_holds_whatever_the_other_options_say(counting_emb
     assert (report.added, len(report.failed)) == (0, 1)
     wide = LoaderOptions(media_policy=MediaPolicy(), ocr="off")
     assert index_paths(store, folder, options=wide).added == 1
+
+
+# with a store
+
+
+class Album(FileLoader):
+    """A page, a picture of it, and words in that picture."""
+
+    name = "album"
+
+    def parts(self, file):
+        yield Part(text="A page.", key="page")
+        kept = file.keep_picture(Image.new("RGB", (8, 8), "red"), "figure")
+        yield Part(modality="image", metadata=kept, key="figure", near="page")
+        yield Part(text="words in it", parent="figure")
+
+
+@pytest.fixture
+def album(tmp_path) -> Path:
+    path = tmp_path / "project" / "a.album"
+    path.parent.mkdir()
+    path.write_text("x")
+    return path
+
+
+def test_pictures_that_a_store_may_not_open_are_refused_with_what_to_do(album, counting_embeddings, tmp_path):
+    policy = MediaPolicy(roots=(album.parent,))
+    store = MultimodalChroma(
+        "roots", counting_embeddings, persist_directory=str(tmp_path / "store"), media_policy=policy
+    )
+    remedy = r"taken out of a file: give its loader media_directory=store\.media_directory"
+    with pytest.raises(errors.UnsafeSourceError, match=remedy):
+        store.add_documents(Album(album).load())
+    store.add_documents(Album(album, media_directory=store.media_directory).load())
+    assert len(store.get()["ids"]) == 3
+
+
+def test_pictures_go_where_everything_that_is_kept_goes(monkeypatch, tmp_path):
+    monkeypatch.setenv("LANGCHAIN_MMRAG_CACHE", str(tmp_path))
+    assert default_media_directory() == tmp_path / "media"
+
+
+def test_documents_name_each_other_in_langchains_own_index_if_it_keeps_their_ids(album, counting_embeddings):
+    records = InMemoryRecordManager("album")
+    records.create_schema()
+    store = MultimodalChroma("langchain", counting_embeddings)
+    loader = DirectoryLoader(album.parent, loaders={".album": Album})
+    keep = {"cleanup": "full", "source_id_key": "source", "key_encoder": lambda document: document.id}
+    assert lc_index(loader, records, store, **keep)["num_added"] == 3
+    assert lc_index(loader, records, store, **keep)["num_skipped"] == 3
+    kept = store.get()
+    links = [each[key] for each in kept["metadatas"] for key in ("near_id", "parent_id") if key in each]
+    assert len(links) == 2
+    assert set(links) <= set(kept["ids"])

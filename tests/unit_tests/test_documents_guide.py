@@ -21,7 +21,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "project" / "tide.log").write_text("gate opened\ngate closed\n")
     shutil.rmtree(tmp_path / "loop", ignore_errors=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LANGCHAIN_MMRAG_CACHE", str(tmp_path / "cache"))
 
 
 def test_the_code_of_the_guide_runs(project, capsys):

@@ -1,18 +1,20 @@
 """Vectors that stand in for documents a small collection does not have: when they are made, kept, and used."""
 
 import logging
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
 
+from langchain_mmrag._cache import CACHE_VARIABLE
 from langchain_mmrag._store import priors
 from langchain_mmrag._store.backgrounds import Backgrounds
 from langchain_mmrag._store.ledger_rows import Sample
 from langchain_mmrag._store.prior_pictures import SIDE, pictures
 from langchain_mmrag._store.prior_texts import TEXTS
-from langchain_mmrag._store.priors import CACHE_VARIABLE, PICTURES, Priors, cache_folder
+from langchain_mmrag._store.priors import PICTURES, Priors, cache_folder
 from langchain_mmrag.ranking import PRIOR_BELOW, Background, unit
 from tests.conftest import CountingEmbeddings
 
@@ -146,10 +148,10 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
 
 def test_the_folder_is_the_platforms_own_unless_told(monkeypatch, tmp_path):
     monkeypatch.delenv(CACHE_VARIABLE)
-    monkeypatch.setattr(priors.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "langchain-mmrag" / "priors"
-    monkeypatch.setattr(priors.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert cache_folder() == tmp_path / "local" / "langchain-mmrag" / "priors"
 
