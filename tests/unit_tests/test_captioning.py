@@ -314,9 +314,9 @@ def test_a_broken_cache_is_named_with_what_to_do(cards, tmp_path):
 
 
 def test_the_default_cache_lies_in_the_users_cache_folder(cards, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LANGCHAIN_MMRAG_CACHE", str(tmp_path / "home"))
     CaptionTransformer(Painter()).transform_documents([card(cards, "red")])
-    assert (tmp_path / "home" / "langchain-mmrag" / "captions.sqlite3").is_file()
+    assert (tmp_path / "home" / "captions.sqlite3").is_file()
 
 
 # --- bounded ------------------------------------------------------------------------------------------------
