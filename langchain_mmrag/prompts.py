@@ -92,7 +92,7 @@ def documents_to_content_blocks(
     is a text block with its label (and caption, and words read in it), followed by an image block in JPEG,
     PNG or WebP; a video hit likewise, followed by up to three key frames: those that `thumbnail` in its
     metadata names (a path or a list of them), else some taken from the film, if PyAV is installed.
-    A picture that comes twice is sent once.
+    A passage that was read in a picture is followed by that picture. A picture that comes twice is sent once.
 
     The number of a document never changes: what is not shown keeps its label, with the reason. To keep to the
     budget, pictures shrink first (to 256 pixels at the least); then pictures are left out, and texts

@@ -112,7 +112,8 @@ def rows_of(document: Document, most: int, columns: int, chars: int) -> tuple[st
     """
     lines = document.page_content.split("\n")
     rules = (place for place, line in enumerate(lines) if place and _RULE.fullmatch(line.strip()))
-    rule = next(rules, None) if kind_of(document) == "table" else None
+    is_row = kind_of(document) in {"table", "image"}  # a picture in a row has the row as its text
+    rule = next(rules, None) if is_row else None
     if rule is None:
         return "", []
     body = [line.strip() for line in lines[rule + 1 :] if line.strip().startswith("|")]

@@ -331,6 +331,8 @@ def test_a_table_shows_the_rows_that_were_found_below_its_header(made):
     assert "---" not in page.text
     assert "boat 29" not in page.text
     assert len(page.all("tr")) < 20
+    photo = Document(page_content=text, metadata={"modality": "image", "source": "gone.png", "row": 30})
+    assert "---" not in Page(made(photo)).text  # a picture in a table has its row as its text
     several_lines = Document(page_content="| no | table", metadata={"modality": "table", "source": "a.csv"})
     assert "| no | table" in Page(made(several_lines)).text
 
