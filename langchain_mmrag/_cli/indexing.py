@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +14,7 @@ import typer
 from langchain_mmrag._cli import console
 from langchain_mmrag._cli.opening import DEFAULT_COLLECTION, DEFAULT_FOLDER, open_collection, remember_model
 from langchain_mmrag._cli.options import Checkpoint, Collection, Json, Model, Store, named_model
-from langchain_mmrag.errors import LoadError, MMRAGError
+from langchain_mmrag.errors import LoadError, MMRAGError, StoreError
 
 if TYPE_CHECKING:
     from langchain_mmrag.captioning import CaptionTransformer, ImageCaptioner
@@ -82,7 +84,8 @@ def index(
         msg = "it says how many: name what describes them with --caption"
         raise typer.BadParameter(msg, param_hint="--caption-max")
     transcriber, captioner = _transcriber(transcribe), _captioner(caption)
-    opened = open_collection(store, collection, model=named_model(model, checkpoint), create=True)
+    with _writing(store):
+        opened = open_collection(store, collection, model=named_model(model, checkpoint), create=True)
     captions = _captions(captioner, caption_max, opened)
     options = LoaderOptions(
         media_policy=opened.media_policy,
@@ -91,7 +94,7 @@ def index(
         page_images=page_images or None,
     )
     try:
-        with console.reported(), console.progress("Indexing") as bar:
+        with _writing(store), console.reported(), console.progress("Indexing") as bar:
             report = index_paths(
                 opened,
                 paths,
@@ -118,6 +121,24 @@ def index(
             console.print_captions(captions.report, captions.failures)
     if not report.readable or (strict and (report.failed or report.partial)):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _writing(store: Path) -> Iterator[None]:
+    """Say what is most likely the matter when the database cannot write.
+
+    Raises:
+        StoreError: In place of Chroma's errors that name the disk.
+    """
+    from chromadb.errors import ChromaError
+
+    try:
+        yield
+    except ChromaError as error:
+        if "disk" not in str(error):
+            raise
+        msg = f"cannot write to the store {store}: is the disk full? ({error})"
+        raise StoreError(msg) from error
 
 
 def _transcriber(name: str | None) -> Transcriber | None:

@@ -35,7 +35,7 @@ def sidecars_of(picture: Path, policy: MediaPolicy = DEFAULT_POLICY) -> Iterator
             names.insert(0, f"{picture.name}{_TAKEOUT}{suffix}")
         for name in names:
             path = picture.with_name(name)
-            if path.is_file() and _is_about_a_picture(path, policy):
+            if _is_file(path) and _is_about_a_picture(path, policy):
                 yield path
 
 
@@ -51,13 +51,20 @@ def is_sidecar(path: Path, policy: MediaPolicy = DEFAULT_POLICY) -> bool:
         return False
     stem = path.stem.removesuffix(_TAKEOUT)
     beside = path.with_name(stem)
-    if beside.suffix.lower() in PICTURE_SUFFIXES and beside.is_file():
+    if beside.suffix.lower() in PICTURE_SUFFIXES and _is_file(beside):
         return _is_about_a_picture(path, policy)
     is_there = any(
-        suffix.lower() in PICTURE_SUFFIXES and path.with_name(stem + suffix).is_file()
+        suffix.lower() in PICTURE_SUFFIXES and _is_file(path.with_name(stem + suffix))
         for suffix in suffixes_of(path.parent, stem)
     )
     return is_there and _is_about_a_picture(path, policy)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that no file can have: it is longer than names may be
+        return False
 
 
 def _is_about_a_picture(path: Path, policy: MediaPolicy) -> bool:

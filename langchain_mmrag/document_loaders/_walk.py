@@ -174,8 +174,12 @@ class _Walk:
                     continue
                 entries, rules = self._entries(path, place, rules)
                 pending += [(entry, rules) for entry in reversed(entries)]
-            elif stat.S_ISREG(mode) and not self._is_ignored(place, rules) and self._is_wanted(place):
-                yield path
+            elif not self._is_ignored(place, rules) and self._is_wanted(place):
+                if stat.S_ISREG(mode):
+                    yield path
+                else:
+                    msg = f"{path} is a pipe, device or socket: only regular files are read"
+                    self._failed(path, UnsafeSourceError(msg))
 
     def _mode(self, path: Path) -> int | None:
         """What is there; `None`, and told, for a link that leads nowhere or out."""

@@ -114,6 +114,9 @@ def _converted(data: bytes, name: str, pictures: PagePictures, kept: dict[str, M
             convert_image=mammoth.images.img_element(keep),
             external_file_access=False,
         )
+    except RecursionError as error:
+        msg = f"{name} cannot be read as a Word document: it is nested too deeply"
+        raise CorruptMediaError(msg) from error
     except Exception as error:  # a parser of untrusted bytes raises nearly every kind there is
         reason = str(error) or type(error).__name__
         msg = f"{name} cannot be read as a Word document: {reason}"

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from chromadb.errors import InternalError
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from PIL import Image
 from typer.testing import CliRunner
 
-from langchain_mmrag import cli
+from langchain_mmrag import cli, indexing
 from langchain_mmrag._cli import console
 from langchain_mmrag._cli.asking import Asking
 from langchain_mmrag._cli.opening import ModelName, recorded_model
@@ -590,3 +591,15 @@ def test_text_only_is_of_a_chat_model(store):
     refused = run("ask", "Where?", "--store", store, "--text-only")
     assert refused.exit_code == 2
     assert "it says what a chat model is shown" in " ".join(refused.output.split())
+
+
+def test_a_full_disk_is_told_with_the_place_of_the_store(town, model, tmp_path, monkeypatch, capsys):
+    def fail(*_arguments, **_options):
+        raise InternalError("error returned from database: (code: 778) disk I/O error")
+
+    monkeypatch.setattr(indexing, "index_paths", fail)
+    status, told = run_main(
+        monkeypatch, capsys, "index", town, "--store", tmp_path / "store", "--model", model
+    )
+    assert status == 1
+    assert f"cannot write to the store {tmp_path / 'store'}: is the disk full?" in told

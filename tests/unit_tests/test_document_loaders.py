@@ -357,7 +357,20 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
 def test_special_files_are_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     picture(tmp_path / "a.png")
-    assert names(DirectoryLoader(tmp_path).load()) == ["a.png"]
+    loader = DirectoryLoader(tmp_path)
+    assert names(loader.load()) == ["a.png"]
+    assert [str(failure.error) for failure in loader.failures] == [
+        f"{tmp_path / 'pipe.png'} is a pipe, device or socket: only regular files are read"
+    ]
+
+
+def test_files_with_the_longest_names_are_read(tmp_path):
+    (tmp_path / f"{'x' * 251}.txt").write_text("Boats.")
+    (tmp_path / f"{'é' * 125}.txt").write_text("Gulls.")
+    picture(tmp_path / f"{'z' * 251}.png")
+    loader = DirectoryLoader(tmp_path)
+    assert {document.page_content for document in loader.load()} == {"Boats.", "Gulls.", ""}
+    assert not loader.failures
 
 
 def test_loading_with_one_worker_reads_nothing_ahead(tmp_path):

@@ -289,7 +289,7 @@ SPOILT = [
             b"<w:body>", b"<w:body>" + b"<w:sdt><w:sdtContent>" * 3000 + b"</w:sdtContent></w:sdt>" * 3000, 1
         ),
         CorruptMediaError,
-        "recursion",
+        "nested too deeply",
     ),
     (
         "docx",
