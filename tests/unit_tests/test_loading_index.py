@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from langchain_mmrag import cli, errors
 from langchain_mmrag._extras import require
+from langchain_mmrag.captioning import CaptionTransformer
 from langchain_mmrag.document_loaders import DirectoryLoader, FileLoader, Part
 from langchain_mmrag.document_loaders._walk import find_files, glob_pattern, selection
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
@@ -621,6 +622,24 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(store, folder):
     assert index(store, folder) == IndexReport(updated=1)
     assert texts(store) == ["first"]
     assert index(store, folder) == IndexReport(skipped=1)
+
+
+def test_captions_that_were_left_for_another_run_are_done_with_once_they_are_there(store, folder):
+    class Color:
+        fingerprint = "color"
+
+        def caption(self, images):
+            return [f"a square of {image.getpixel((0, 0))}" for image in images]
+
+    for color in ("red", "blue"):
+        picture(folder / f"{color}.png", color)
+    captions = CaptionTransformer(Color(), cache=":memory:", max_images=1)
+    assert index(store, folder, transformers=[captions]).added == 2
+    assert len(captions.unfinished) == 1
+    captions.max_images = 2
+    assert index(store, folder, transformers=[captions]) == IndexReport(updated=1, skipped=1)
+    assert captions.unfinished == set()
+    assert index(store, folder, transformers=[captions]) == IndexReport(skipped=2)
 
 
 # what is no longer read
