@@ -286,6 +286,8 @@ class Run:
         """A file that failed keeps what the collection held of it, and gets nothing new."""
         self._delete([id_ for id_ in file.written if id_ not in file.known.rows])
         self.counts["documents"] -= len(file.written)
+        if printable(file.source) != file.source:  # no loader took it
+            return
         file.sha256 = file.sha256 or self._digest(file.source)  # pictures may be there before any document
         if file.sha256:
             self._forget_pictures(file.path, {file.making} - file.known.makings)
