@@ -14,13 +14,14 @@ from langchain_mmrag.document_loaders._suffixes import FILM_SUFFIXES, SOUND_SUFF
 from langchain_mmrag.document_loaders.base import SourceFile
 from langchain_mmrag.document_loaders.text import decode_text
 from langchain_mmrag.document_loaders.transcription import Segment
-from langchain_mmrag.errors import LoadError
+from langchain_mmrag.errors import LoadError, UnsafeSourceError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, read_media
 from langchain_mmrag.media.containers import FILM_FORMATS, container_start, open_container
 
 SUBTITLE_SUFFIXES: Final = (".srt", ".vtt")
 _SHOWN_WITH: Final = FILM_SUFFIXES | SOUND_SUFFIXES | {".ts"}  # TypeScript has no subtitles
 _TEXT_CODECS: Final = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"})
+_LARGEST: Final = 2**22  # bytes; those of ten hours of film are a tenth of it
 _LANGUAGE = re.compile(r"\.[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*(?:\.(?:sdh|cc|forced))?")
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
@@ -56,7 +57,11 @@ def read_subtitles(path: Path, policy: MediaPolicy) -> list[Segment]:
     Raises:
         LoadError: If it cannot be read.
     """
-    return parse_subtitles(decode_text(read_media(path, policy), str(path)))
+    data = read_media(path, policy)
+    if len(data) > _LARGEST:
+        msg = f"{path} has more than {_LARGEST} bytes, which no film's subtitles have"
+        raise UnsafeSourceError(msg)
+    return parse_subtitles(decode_text(data, str(path)))
 
 
 def parse_subtitles(text: str) -> list[Segment]:

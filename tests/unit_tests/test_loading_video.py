@@ -387,6 +387,14 @@ def test_subtitles_beside_the_film_are_read_first_and_change_what_the_film_gives
     assert "clip.en.srt beside it has no subtitles" in problems[0]
 
 
+def test_subtitles_larger_than_any_film_has_are_not_read(tmp_path, pictures, load):
+    path = scenes_file(tmp_path / "film.mp4", pictures[:2])
+    (tmp_path / "film.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nBoats.\n\n" * 120_000)
+    parts, _, problems = load(path)
+    assert "film.srt has more than 4194304 bytes" in problems[0]
+    assert not any(part.page_content for part in parts)
+
+
 def test_a_transcriber_is_asked_where_there_is_sound_and_nothing_better(tmp_path, pictures, load):
     transcriber = Counting()
     mute = scenes_file(tmp_path / "mute.mp4", pictures[:1])
