@@ -123,7 +123,15 @@ def print_hit(rank: int, document: Document, score: float | None, copies: Sequen
     if count := len(document.metadata.get(_COPIES, ())):
         places = dict.fromkeys(map(_place, copies))
         told = f"+ {count} {'copy' if count == 1 else 'copies'}{': ' if places else ''}{', '.join(places)}"
-        typer.echo(indent + textwrap.shorten(told, _WIDTH - len(indent), placeholder=" …"))
+        for line in textwrap.wrap(
+            told,
+            _WIDTH - len(indent),
+            max_lines=_PASSAGE_LINES,
+            placeholder=" …",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ):
+            typer.echo(indent + line)
 
 
 def copies_of(document: Document, store: MultimodalChroma) -> list[Document]:

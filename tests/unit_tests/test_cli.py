@@ -207,9 +207,8 @@ def test_copies_may_count_as_one(tmp_path, town, model):
     assert len(json.loads(run(*arguments, "--json").stdout)["hits"]) == 2
     shown = run(*arguments, "--collapse", "near-duplicate").stdout
     assert shown.count("picture") == 1
-    (copy,) = (line for line in shown.splitlines() if "+ 1 copy: " in line)
+    assert "+ 1 copy: " in shown
     assert {"red.png", "again.png"} == {Path(word).name for word in shown.split() if word.endswith(".png")}
-    assert copy.endswith(".png")
 
 
 def test_what_is_not_wanted_moves_down(store, town):
