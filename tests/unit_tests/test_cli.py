@@ -207,7 +207,7 @@ def test_copies_may_count_as_one(tmp_path, town, model):
     assert len(json.loads(run(*arguments, "--json").stdout)["hits"]) == 2
     shown = run(*arguments, "--collapse", "near-duplicate").stdout
     assert shown.count("picture") == 1
-    assert "+ 1 copy: " in shown
+    assert "+ 1 copy:" in shown
     assert {"red.png", "again.png"} == {Path(word).name for word in shown.split() if word.endswith(".png")}
 
 
