@@ -11,11 +11,12 @@ from langchain_mmrag._extras import require
 from langchain_mmrag.document_loaders._film import clock
 from langchain_mmrag.document_loaders.base import SourceFile
 from langchain_mmrag.document_loaders.transcription import SAMPLE_RATE, Segment, Sound
-from langchain_mmrag.errors import UnsupportedFormatError
+from langchain_mmrag.errors import CorruptMediaError, UnsupportedFormatError
 from langchain_mmrag.media.containers import FILM_FORMATS, SOUND_FORMATS, container_start, open_container
 from langchain_mmrag.media.sounds import Mono
 
 ANY_SOUND: Final = f"{FILM_FORMATS},{SOUND_FORMATS}"
+_LEAST_RATE: Final = 1000  # samples a second; below it a small file claims days of sound
 _SMALLEST_GAP_S: Final = 0.2
 _LONGEST_GAP_S: Final = 600.0  # a longer one is a clock that jumps
 _FULL_PASSAGE: Final = 30  # words, from which on a pause ends a passage
@@ -50,6 +51,9 @@ class SoundReader:
             if not container.streams.audio:
                 msg = f"{name} has no sound"
                 raise UnsupportedFormatError(msg)
+            if (rate := container.streams.audio[0].rate or 0) < _LEAST_RATE:
+                msg = f"{name} claims {rate} samples a second: no sound is recorded like that"
+                raise CorruptMediaError(msg)
             for piece in self._resampled(container):
                 self.peak = max(self.peak, float(np.abs(piece).max(initial=0.0)))
                 self.seconds += len(piece) / SAMPLE_RATE

@@ -257,7 +257,7 @@ def _document(part: Part, key: str, file: SourceFile) -> Document:
     def id_of(key: str) -> str:
         return file_document_id(file.source, file.sha256, key)
 
-    own = {name: value for name, value in part.metadata.items() if name not in _STAMPED}
+    own = {name: _whole(value) for name, value in part.metadata.items() if name not in _STAMPED}
     metadata = {SOURCE: file.source, **own, FILE_SHA256: file.sha256}
     if part.modality != "text":
         metadata = {MODALITY: part.modality, **metadata}
@@ -265,7 +265,14 @@ def _document(part: Part, key: str, file: SourceFile) -> Document:
         metadata[PARENT_ID] = id_of(part.parent)
     if part.near is not None:
         metadata[NEAR_ID] = id_of(part.near)
-    return Document(id=id_of(key), page_content=part.text, metadata=metadata)
+    return Document(id=id_of(key), page_content=_whole(part.text), metadata=metadata)
+
+
+def _whole(value: Any) -> Any:
+    """Text without halves of characters (lone surrogates), which no store keeps; anything else as it is."""
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 class _Keys:

@@ -529,3 +529,16 @@ def test_documents_name_each_other_in_langchains_own_index_if_it_keeps_their_ids
     links = [each[key] for each in kept["metadatas"] for key in ("near_id", "parent_id") if key in each]
     assert len(links) == 2
     assert set(links) <= set(kept["ids"])
+
+
+def test_halves_of_characters_cost_no_document(tmp_path):
+    class Halves(FileLoader):
+        name = "halves"
+
+        def parts(self, file):
+            yield Part(text="a \ud83d b", metadata={"title": "\ud83d", "keywords": ["x\ud83d"]})
+
+    (tmp_path / "a.half").write_text("a")
+    (document,) = Halves(tmp_path / "a.half").load()
+    assert document.page_content == "a ? b"
+    assert (document.metadata["title"], document.metadata["keywords"]) == ("?", ["x?"])

@@ -209,6 +209,16 @@ def test_silence_is_a_clear_error(tmp_path, sphinx, hears):
     assert loader.problems == []
 
 
+def test_a_sample_a_second_is_no_sound(tmp_path):
+    with wave.open(str(tmp_path / "slow.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(1)
+        file.writeframes(tone(2).tobytes())
+    with pytest.raises(CorruptMediaError, match=r"slow\.wav claims 1 samples a second"):
+        AudioLoader(tmp_path / "slow.wav", sound_search=True).load()
+
+
 def test_the_sound_of_a_film_is_heard_on_the_films_clock(tmp_path):
     film = scenes_file(tmp_path / "film.mp4", [Image.new("RGB", (64, 48), "grey")], sound=tone(4))
     (document,) = AudioLoader(film, sound_search=True).load()
