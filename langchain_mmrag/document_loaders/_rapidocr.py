@@ -200,6 +200,8 @@ class RapidOCRReader:
         return agreed
 
     def _words(self, line: Image.Image) -> tuple[str, float]:
+        if min(line.size) < _LEAST_SIDE:  # a sliver, at which the package fails
+            return "", 0.0
         found = self._engine(_bgr(line), use_det=False, use_cls=False, use_rec=True)
         if not found.txts:
             return "", 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from langchain_mmrag.demo.corpus import draw_thing
 from langchain_mmrag.document_loaders import ocr as ocr_module
 from langchain_mmrag.document_loaders._reading_order import Piece, reading_order
 from langchain_mmrag.document_loaders.image import ImageLoader
@@ -443,3 +444,8 @@ def test_a_picture_whose_writing_cannot_be_read_is_kept_and_the_reason_told(tmp_
     (picture,) = loader.load()
     assert "ocr_text" not in picture.metadata
     assert [str(problem) for problem in loader.problems] == [f"{tmp_path / 'a.png'}: the reader is ill"]
+
+
+def test_slivers_that_look_like_writing_spoil_no_picture():
+    picture = draw_thing("deciduous tree")  # in which a stretch of seven pixels is taken for a line
+    assert RapidOCRReader().read(picture) == []
