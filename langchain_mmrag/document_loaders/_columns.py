@@ -126,7 +126,7 @@ def columns_of(
     keys = metadata_keys(header)
     columns = []
     for place, (name, key) in enumerate(zip(header, keys, strict=True)):
-        cells = [row[place] for row in sample if place < len(row)]
+        cells = [row[place] for row in sample if place < len(row)] if place < MAX_COLUMNS else []
         said = [cell for cell in cells if not is_missing(cell)]
         kind, read = _typed(said, decimal_comma=decimal_comma)
         is_doubtful = decimal_comma and kind == "text" and _is_doubtful(said)
@@ -143,12 +143,14 @@ def metadata_keys(header: Iterable[str]) -> list[str]:
     wanted = [_key_of(cell_text(name), number) for number, name in enumerate(header, 1)]
     keys: dict[str, None] = {}
     times = {f"{key}_ts" for key in wanted}  # if a column is of dates, their seconds
+    counts: dict[str, int] = {}
     for key in wanted:
-        free, count = key, 1
+        count = counts.get(key, 1)
+        free = f"{key}_{count}" if count > 1 else key
         while free in keys or free in times or f"{free}_ts" in keys:
             count += 1
             free = f"{key}_{count}"
-        keys[free] = None
+        keys[free], counts[key] = None, count
         times.add(f"{free}_ts")
     return list(keys)
 

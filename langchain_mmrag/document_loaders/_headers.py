@@ -110,7 +110,8 @@ def _spanned(upper: Sequence[Cell], lower: Sequence[Cell]) -> list[str]:
 
 
 def _names_apart(row: Sequence[Cell]) -> list[Cell]:
-    return [None if cell in row[:place] else cell for place, cell in enumerate(row)]
+    first = {cell: place for place, cell in reversed(list(enumerate(row)))}
+    return [cell if first[cell] == place else None for place, cell in enumerate(row)]
 
 
 def _none(rows: Sequence[Sequence[Cell]], start: int = 0) -> Header:

@@ -17,27 +17,47 @@ from langchain_mmrag.media import MediaPolicy, open_local
 
 _MAGIC: Final = b"SQLite format 3\0"
 _PATIENCE_S: Final = 60.0
-"""Seconds a database may take for its next row: a view can loop for ever."""
+"""Seconds a query may take for its next row, and all views together for all of theirs."""
+_VIEW_ROWS: Final = 100_000
+"""Rows of all views together: one line of SQL can give rows for ever."""
 
 _STEPS: Final = 100_000
 _ALLOWED: Final = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
 _LISTED: Final = (
-    "SELECT name, sql FROM sqlite_master"
+    "SELECT name, type = 'view', sql FROM sqlite_master"
     " WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*' ORDER BY rowid"
 )
 _SHADOWS: Final = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"
 
 
 class _Patience:
-    """Ends a query that gives no row for too long."""
+    """Ends a query that takes too long.
 
-    def __init__(self) -> None:
-        self.since = time.monotonic()
+    Args:
+        rows: How many are read; then time is counted for all of them together, not for each.
+    """
 
-    def over(self) -> int:
-        return int(time.monotonic() - self.since > _PATIENCE_S)
+    def __init__(self, rows: int | None = None) -> None:
+        self.rows = rows
+        self._spent = 0.0
+        self._since = 0.0
+
+    def over(self) -> bool:
+        """Whether time has run out; while none is waited for, no time passes."""
+        waited = time.monotonic() - self._since if self._since else 0.0
+        return self._spent + waited > _PATIENCE_S
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A query is at work."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent += time.monotonic() - self._since if self.rows is not None else 0.0
+            self._since = 0.0
 
 
 def sqlite_tables(file: SourceFile, query: str | None, names: Sequence[str] | None) -> Iterator[Table]:
@@ -51,17 +71,23 @@ def sqlite_tables(file: SourceFile, query: str | None, names: Sequence[str] | No
     Raises:
         LoadError: If the file is no database, is encrypted, or the query fails.
     """
-    patience = _Patience()
+    views, left_out = _Patience(_VIEW_ROWS), 0
     with _errors(file.source), closing(_connect(file)) as connection:
         wanted = (
-            [("", query)] if query else [(name, _select(name)) for name in _chosen(connection, names, file)]
+            [("", query, False)]
+            if query
+            else [(name, _select(name), is_view) for name, is_view in _chosen(connection, names, file)]
         )
         connection.set_authorizer(_authorize)
-        connection.set_progress_handler(patience.over, _STEPS)
-        for name, statement in wanted:
-            patience.since = time.monotonic()
+        for name, statement, is_view in wanted:
+            patience = views if is_view else _Patience()
+            if patience.rows == 0 or patience.over():
+                left_out += 1
+                continue
+            connection.set_progress_handler(patience.over, _STEPS)
             try:
-                cursor = connection.execute(statement)
+                with patience.waiting():
+                    cursor = connection.execute(statement)
             except (sqlite3.Error, sqlite3.Warning) as error:
                 if not name:
                     raise
@@ -69,15 +95,22 @@ def sqlite_tables(file: SourceFile, query: str | None, names: Sequence[str] | No
                 continue
             header = [column[0] for column in cursor.description or ()]
             yield Table(header=header, rows=_rows(cursor, patience, file), name=name, first_row=1)
+    if left_out:
+        file.problem(f"{left_out} more views are not read: name those you want in tables=")
 
 
 def _rows(cursor: sqlite3.Cursor, patience: _Patience, file: SourceFile) -> Iterator[Sequence[Cell]]:
-    with _errors(file.source), closing(cursor):
+    with _errors(file.source):
         while True:
-            patience.since = time.monotonic()
-            row = cursor.fetchone()
+            with patience.waiting():
+                row = cursor.fetchone()
             if row is None:
                 return
+            if patience.rows is not None:
+                if not patience.rows:
+                    file.problem(f"views are read up to {_VIEW_ROWS} rows: name them in tables= for more")
+                    return
+                patience.rows -= 1
             yield row
 
 
@@ -119,19 +152,28 @@ def _log_of(database: Path) -> Path | None:
     return log if log.exists() and log.stat().st_size > 0 else None
 
 
-def _chosen(connection: sqlite3.Connection, names: Sequence[str] | None, file: SourceFile) -> list[str]:
+def _chosen(
+    connection: sqlite3.Connection, names: Sequence[str] | None, file: SourceFile
+) -> list[tuple[str, bool]]:
+    """Names of tables and views; of each whether it is a view that nobody asked for."""
     try:
         shadows = {name for (name,) in connection.execute(_SHADOWS)}
     except sqlite3.Error:  # SQLite before 3.37 cannot tell them
         shadows = set()
-    found = [name for name, sql in connection.execute(_LISTED) if name not in shadows and sql]
+    found = {
+        name: bool(is_view)
+        for name, is_view, sql in connection.execute(_LISTED)
+        if name not in shadows and sql
+    }
     if names is None:
-        return found
+        return list(found.items())
     missing = [name for name in names if name not in found]
     if missing:
-        msg = f"{file.source} has no table {', '.join(missing)}: it has {', '.join(found[:50]) or 'none'}"
+        msg = (
+            f"{file.source} has no table {', '.join(missing)}: it has {', '.join(list(found)[:50]) or 'none'}"
+        )
         raise LoadError(msg)
-    return list(names)
+    return [(name, False) for name in names]
 
 
 def _select(name: str) -> str:
@@ -153,7 +195,7 @@ def _errors(name: str) -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     said = str(error)
-    return f"it gave no row for {_PATIENCE_S:.0f} seconds" if said == "interrupted" else said
+    return f"it takes more than {_PATIENCE_S:.0f} seconds" if said == "interrupted" else said
 
 
 def _authorize(action: int, name: str | None, *_: object) -> int:

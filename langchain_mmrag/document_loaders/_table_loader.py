@@ -6,7 +6,7 @@ import os
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -35,6 +35,8 @@ from langchain_mmrag.types import LAST_ROW, PARENT_ID, ROW, SHEET
 MAX_ROWS: Final = 1_000_000
 MAX_WIDTH: Final = 16_384
 """Cells of a row, as many as a spreadsheet has."""
+MAX_SUMMARIES: Final = 200
+"""Tables of a file that get a summary."""
 
 _SAMPLE_ROWS: Final = 1_000
 _SAMPLE_CHARS: Final = 4_000_000
@@ -159,21 +161,21 @@ class TableLoader(FileLoader):
         Raises:
             LoadError: If the file cannot be read.
         """
-        for table in self.tables(file):
-            yield from self.parts_of(table, file)
+        yield from self.parts_of(self.tables(file), file)
 
-    def parts_of(self, table: Table, file: SourceFile) -> Iterator[Part]:
-        """Yield the rows of one table and its summary; what is wrong with one of several is told.
+    def parts_of(self, tables: Iterable[Table], file: SourceFile) -> Iterator[Part]:
+        """Yield the rows of each table and its summary; what is wrong with one of several is told.
 
         Raises:
-            LoadError: If it cannot be read and is the only one.
+            LoadError: If one cannot be read that is the only one.
         """
-        try:
-            yield from _Reading(table, file, self).parts()
-        except LoadError as error:
-            if not table.name:
-                raise
-            file.problem(f"{table.name}: the rest cannot be read: {error}")
+        for number, table in enumerate(tables):
+            try:
+                yield from _Reading(table, file, self).parts(summary=self.summary and number < MAX_SUMMARIES)
+            except LoadError as error:
+                if not table.name:
+                    raise
+                file.problem(f"{table.name}: the rest cannot be read: {error}")
 
 
 class _Reading:
@@ -185,8 +187,7 @@ class _Reading:
         self._named = {SHEET: table.name} if table.name else {}
         self._key = f"{table.name}:" if table.name else ""
         self._rows = numbered_rows(table)
-        sample = list(_sample(self._rows))
-        self._sample = [(number, row[:MAX_WIDTH]) for number, row in sample]
+        self._sample = [(number, row[: MAX_WIDTH + 1]) for number, row in _sample(self._rows)]
         self._cut_rows = 0
         self._lay_out(table)
         fitted = [self._fit(row) for _, row in self._sample]
@@ -202,7 +203,7 @@ class _Reading:
             ColumnCharts(self._columns, table.name or _name_of(file.source)) if loader.charts else None
         )
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, *, summary: bool) -> Iterator[Part]:
         """The rows, then the summary and the charts."""
         batches = self._by_group() if self._loader.group_by else self._by_number()
         for rows in batches:
@@ -211,13 +212,13 @@ class _Reading:
             for row in rows:
                 yield from self._pictures_of(row, part)
         self._tell()
-        if self._loader.summary and self._summary.rows > 1:
+        if summary and self._summary.rows > 1:
             metadata = self._summary.metadata()
             yield Part(
                 text=self._summary.text(), modality="table", metadata=metadata, key=f"{self._key}table"
             )
         if self._charts is not None:
-            near = f"{self._key}table" if self._loader.summary else None
+            near = f"{self._key}table" if summary else None
             yield from self._charts.parts(self._file, self._key, near, self._named)
 
     def _lay_out(self, table: Table) -> None:
@@ -232,6 +233,7 @@ class _Reading:
 
     def _fit(self, row: Sequence[Cell]) -> Sequence[Cell]:
         """Cells of the columns that are kept, then those that stand beside them."""
+        row = row[:MAX_WIDTH]
         if self._whole:
             return row
         kept = [row[n] if n < len(row) else None for n in self._places]
@@ -245,7 +247,7 @@ class _Reading:
         for number, row in islice(rows, self._loader.max_rows):
             if len(row) > MAX_WIDTH:
                 self._cut_rows += 1
-            cells = self._fit(row[:MAX_WIDTH])
+            cells = self._fit(row)
             metadata = typed_metadata(self._columns, cells)
             self._summary.see(cells, metadata)
             if self._charts is not None:
@@ -299,6 +301,8 @@ class _Reading:
         )
 
     def _markdown(self, rows: Sequence[_Row]) -> str:
+        if len(rows) == 1 and len(self._head) > LONG_ROW_CHARS:
+            return markdown_record(self._header, rows[0].cells)
         if any(len(row.cells) > len(self._header) for row in rows):
             text = markdown_table(self._header, (row.cells for row in rows))
         else:

@@ -55,8 +55,9 @@ class TableSummary:
 
     def text(self) -> str:
         """The summary, and the first rows as Markdown."""
-        header = [column.name for column in self._columns]
-        return f"{self.sentence()}\n\n{markdown_table(header, self._first)}"
+        header = [column.name for column in self._columns[:_MOST_COLUMNS_KEPT]]
+        rows = [row[:_MOST_COLUMNS_KEPT] for row in self._first]
+        return f"{self.sentence()}\n\n{markdown_table(header, rows)}"
 
     def sentence(self) -> str:
         """What the table is, in one line."""

@@ -62,8 +62,9 @@ def markdown_record(header: Sequence[Cell], row: Sequence[Cell]) -> str:
     However it is cut, what a value means stands beside it.
     """
     names = [*header, *[None] * (len(row) - len(header))]
-    lines = [pair for pair in zip(names, row, strict=False) if not is_blank_row(pair[1:])]
-    return markdown_table(lines[0] if lines else [], lines[1:])
+    texts = map(cell_text, row)
+    lines = [markdown_row(pair, 2) for pair in zip(names, texts, strict=False) if pair[1]]
+    return "\n".join([*lines[:1], "|---|---|", *lines[1:]])
 
 
 def markdown_row(cells: Sequence[Cell], width: int) -> str:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO, Final, TypeVar, Unpack, cast
 
 from langchain_mmrag.document_loaders._headers import LOOKED_AT, header_of, title_above
-from langchain_mmrag.document_loaders._table_loader import TableLoader, TableOptions
+from langchain_mmrag.document_loaders._table_loader import MAX_WIDTH, TableLoader, TableOptions
 from langchain_mmrag.document_loaders._tables import Table, is_blank_row
 from langchain_mmrag.document_loaders.base import SourceFile
 from langchain_mmrag.document_loaders.text import BYTE_ORDER_MARKS
@@ -26,6 +26,8 @@ T = TypeVar("T")
 _PIECE: Final = 2**20
 _HEAD: Final = 2**16
 _LONGEST_LINE: Final = 2**24
+_END: Final = "\0end\0"
+"""A last line, which zero bytes of the file itself never make: it is a record unless a quote is open."""
 
 
 class CSVLoader(TableLoader):
@@ -98,15 +100,17 @@ class CSVLoader(TableLoader):
         )
         errors = "replace" if is_loose else "strict"
         with file.open() as raw, _text(raw, encoding, errors) as text:
-            lines = _guarded(_lines(text, file.source), file)
-            head = list(islice(lines, LOOKED_AT))
+            lines = _guarded(_lines(text, file), file)
+            head = list(_first(lines))
             delimiter = self.delimiter
             if head and head[0].lower().startswith("sep=") and len(head[0].strip()) == 5:  # noqa: PLR2004
                 delimiter = delimiter or head[0][4]
                 head = head[1:]
             delimiter = delimiter or _delimiter_of(head, file.path.suffix)
-            records = csv.reader(chain(head, lines), delimiter=delimiter, quoting=0 if self.quoting else 3)
-            yield self._table(_guarded(records, file), delimiter, file)
+            records = csv.reader(
+                chain(head, lines, [_END]), delimiter=delimiter, quoting=0 if self.quoting else 3
+            )
+            yield self._table(_ended(_guarded(records, file), records, file), delimiter, file)
 
     def _table(self, records: Iterator[list[str]], delimiter: str, file: SourceFile) -> Table:
         first = list(islice(records, LOOKED_AT))
@@ -142,12 +146,43 @@ def _text(raw: BinaryIO, encoding: str, errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffered, encoding, errors, newline="")
 
 
-def _lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
+def _first(lines: Iterator[str]) -> Iterator[str]:
+    """The first lines, as many as tell how the file is written."""
+    room = _PIECE
+    for line in islice(lines, LOOKED_AT):
+        yield line
+        room -= len(line)
+        if room < 0:
+            return
+
+
+def _ended(records: Iterable[list[str]], reader: Any, file: SourceFile) -> Iterator[list[str]]:
+    """The records, narrow enough; of a quote that is not closed the end of the file is told to be within."""
+    began = 1
+    for record in records:
+        if not (record and record[-1].endswith(_END)):
+            yield record[: MAX_WIDTH + 1]
+            began = reader.line_num + 1
+        elif record != [_END]:
+            file.problem(
+                f"a quote near line {began} is not closed: all that follows is one cell;"
+                " mend it, or pass quoting=False"
+            )
+            yield [*record[:-1], record[-1].removesuffix(_END)][: MAX_WIDTH + 1]
+
+
+def _lines(text: io.TextIOWrapper, file: SourceFile) -> Iterator[str]:
+    zeros = 0
     while line := text.readline(_LONGEST_LINE):
         if len(line) == _LONGEST_LINE:
-            msg = f"{name} has a line of more than {_LONGEST_LINE} characters: it is no table"
+            msg = f"{file.source} has a line of more than {_LONGEST_LINE} characters: it is no table"
             raise CorruptMediaError(msg)
+        if "\0" in line:
+            zeros += line.count("\0")
+            line = line.replace("\0", "\ufffd")
         yield line
+    if zeros:
+        file.problem(f"{zeros} zero bytes are in the text: they are written as \ufffd")
 
 
 def _guarded(items: Iterator[T], file: SourceFile) -> Iterator[T]:
@@ -179,7 +214,7 @@ def _encoding_of(file: SourceFile) -> str:
         marked = next((codec for mark, codec in BYTE_ORDER_MARKS if head.startswith(mark)), None)
         if marked:
             return marked
-        if b"\0" in head:
+        if b"\0" in head and not _is_nearly_text(head):
             return _wide_encoding(head, file)
         decoder = codecs.getincrementaldecoder("utf-8")()
         piece = head
@@ -191,6 +226,15 @@ def _encoding_of(file: SourceFile) -> str:
         except UnicodeDecodeError:
             return "cp1252"
         return "utf-8"
+
+
+def _is_nearly_text(head: bytes) -> bool:
+    """Whether what has zero bytes is UTF-8, and few of them."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return head.count(0) * 10 <= len(head)
 
 
 def _wide_encoding(head: bytes, file: SourceFile) -> str:
@@ -208,6 +252,7 @@ def _delimiter_of(head: Sequence[str], suffix: str) -> str:
     """The character that cuts most of the first rows into the same number of cells."""
     if suffix.lower() in {".tsv", ".tab"}:
         return "\t"
+    head = [line[:_HEAD] for line in head]
     scores = {delimiter: _evenness(head, delimiter) for delimiter in _DELIMITERS}
     best = max(scores, key=lambda delimiter: scores[delimiter])
     return best if scores[best] else ","

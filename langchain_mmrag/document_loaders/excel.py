@@ -24,6 +24,9 @@ _MOST_ROWS: Final = 2**20
 _STRINGS: Final = "sharedStrings.xml"
 _LARGEST_STRINGS: Final = 2**28
 _LARGEST_ROW: Final = 2**26
+_MOST_EMPTY: Final = 10_000
+"""Rows between two that are written in: one cell at the end of a sheet makes a million."""
+_WIDEST_MERGED: Final = 500
 _MOST_MERGED: Final = 10_000
 _LARGEST_MERGED: Final = 100_000
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})"')
@@ -110,7 +113,7 @@ class ExcelLoader(TableLoader):
                 f"{sheet.title}: the values of {uncomputed} formulas are not stored:"
                 " open the file in a spreadsheet program and save it"
             )
-        rows = _filled(_rows(sheet), merged)
+        rows = _filled(_rows(sheet, file), merged)
         first = list(islice(rows, LOOKED_AT))
         header = header_of(first, given=self.header, has_merged=bool(merged))
         return Table(
@@ -131,10 +134,11 @@ def _check_strings(raw: BinaryIO, file: SourceFile) -> None:
         raise UnsafeSourceError(msg)
 
 
-def _rows(sheet: Any) -> Iterator[Sequence[Cell]]:
+def _rows(sheet: Any, file: SourceFile) -> Iterator[Sequence[Cell]]:
     sheet.reset_dimensions()  # what is said about them is often wrong
     rows = sheet.iter_rows(values_only=True)
-    for _ in range(_MOST_ROWS):
+    empty = 0
+    for number in range(1, _MOST_ROWS + 1):
         try:
             with quiet_pillow():
                 row = next(rows, None)
@@ -143,7 +147,12 @@ def _rows(sheet: Any) -> Iterator[Sequence[Cell]]:
             raise CorruptMediaError(msg) from error
         if row is None:
             return
-        yield _trimmed(row)
+        row = _trimmed(row)
+        empty = 0 if row else empty + 1
+        if empty > _MOST_EMPTY:
+            file.problem(f"{sheet.title}: {_MOST_EMPTY} rows before row {number} are empty: no more are read")
+            return
+        yield row
 
 
 def _trimmed(row: Sequence[Cell]) -> Sequence[Cell]:
@@ -194,7 +203,8 @@ def _scan(sheet: Any, book: Any) -> tuple[list[Area], int]:
                 area = (int(top), letters(left.decode()), int(bottom), letters(right.decode()))
                 end = found.end()
                 size = (area[2] - area[0] + 1) * (area[3] - area[1] + 1)
-                if len(areas) < _MOST_MERGED and 0 < size <= _LARGEST_MERGED and area[3] >= area[1] > 0:
+                width = area[3] - area[1] + 1
+                if len(areas) < _MOST_MERGED and 0 < size <= _LARGEST_MERGED and 0 < width <= _WIDEST_MERGED:
                     areas.append(area)
             for found in _UNCOMPUTED.finditer(seen):
                 uncomputed += 1

@@ -84,8 +84,7 @@ class JSONLoader(TableLoader):
             return
         value = self._read(file)
         tables = list(_tables_in(value))
-        for table in tables:
-            yield from self.parts_of(table, file)
+        yield from self.parts_of(tables, file)
         yield from _texts(value, [table.name for table in tables] if tables else None)
 
     def _read(self, file: SourceFile) -> Any:
@@ -97,13 +96,20 @@ def _parsed(text: str, name: str) -> Any:
     if "\\ud" in text or "\\uD" in text:  # half a character, which no store can keep
         text = _ESCAPED.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole)
     except RecursionError as error:
         msg = f"{name} is nested too deep to be read"
         raise CorruptMediaError(msg) from error
     except ValueError as error:
         msg = f"{name} is no valid JSON: {error}"
         raise CorruptMediaError(msg) from error
+
+
+def _whole(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python turns into a number
+        return digits
 
 
 def _at(value: Any, path: str, name: str) -> Any:

@@ -20,8 +20,10 @@ from PIL import Image
 
 from langchain_mmrag import OpenCLIPEmbeddings, errors
 from langchain_mmrag.demo.corpus import draw_thing
-from langchain_mmrag.document_loaders import _sqlite
+from langchain_mmrag.document_loaders import _columns, _sqlite, excel
 from langchain_mmrag.document_loaders._columns import columns_of, metadata_keys, typed_metadata
+from langchain_mmrag.document_loaders._headers import header_of
+from langchain_mmrag.document_loaders._table_loader import MAX_SUMMARIES, MAX_WIDTH
 from langchain_mmrag.document_loaders._tables import Table, markdown_table, table_parts
 from langchain_mmrag.document_loaders.csv import CSVLoader
 from langchain_mmrag.document_loaders.excel import ExcelLoader
@@ -465,7 +467,6 @@ BROKEN = [
     ("cut.json", JSONLoader, b'{"a": [1, 2', "no valid JSON"),
     ("none.json", JSONLoader, b"[]", "nothing that can be indexed"),
     ("all.jsonl", JSONLoader, b"{a}\n{b}\n", r"all\.jsonl: record 1 is no valid JSON"),
-    ("digits.json", JSONLoader, b"[" + b"9" * 10_000 + b"]", "no valid JSON"),
     ("old.xlsx", ExcelLoader, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "OLE"),
     (
         "locked.xlsx",
@@ -749,6 +750,99 @@ def test_a_long_row_is_written_so_that_each_window_names_its_columns(tmp_path):
     assert "| measure 0 | measure 1 |" in summary.page_content
 
 
+def test_records_of_differing_fields_say_only_their_own(tmp_path):
+    records = [{"id": n, f"name {n}": n} for n in range(600)]
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    documents = JSONLoader(tmp_path / "a.json").load()
+    assert sum(len(document.page_content) for document in documents) < 60_000
+    assert documents[599].page_content == "| id | 599 |\n|---|---|\n| name 599 | 599 |"
+
+
+def test_a_wide_row_is_written_once_and_only_the_first_columns_are_typed(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(_columns, "_typed", lambda cells, **options: calls.extend(cells) or ("text", str))
+    (tmp_path / "a.csv").write_text(f"{','.join(['c'] * 20_000)}\n{','.join('x' * 20_000)}\n")
+    loader = CSVLoader(tmp_path / "a.csv", header=True)
+    (document,) = loader.load()
+    assert document.page_content.count("\n") == MAX_WIDTH
+    assert len(calls) == _columns.MAX_COLUMNS
+    assert "1 rows have more than 16384 cells" in str(loader.problems[-1])
+
+
+def test_names_that_all_columns_share_are_told_apart_in_a_pass():
+    class Name(str):
+        __slots__ = ()
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Name.compared += 1
+            return str.__eq__(self, other)
+
+    assert metadata_keys(["c"] * 30_000)[-1] == "c_30000"
+    names = [Name("c") for _ in range(3_000)]
+    assert header_of([names, ["1"] * 3_000]).below == 1
+    assert Name.compared < 100_000
+
+
+@pytest.mark.parametrize("given", [b"9" * 5_000, b"-" + b"9" * 5_000])
+def test_a_number_too_long_for_one_is_text(given, tmp_path):
+    (tmp_path / "a.json").write_bytes(b'[{"a": %s, "b": 1}, {"a": 2, "b": 3}]' % given)
+    first, *_ = JSONLoader(tmp_path / "a.json").load()
+    assert given.decode() in first.page_content
+    assert first.metadata["b"] == 1
+
+
+def test_of_many_small_tables_only_the_first_are_summed_up(tmp_path):
+    tables = {f"t{n}": [{"a": 1, "b": 2}, {"a": 2, "b": 3}] for n in range(MAX_SUMMARIES + 5)}
+    (tmp_path / "a.json").write_text(json.dumps(tables))
+    documents = JSONLoader(tmp_path / "a.json").load()
+    assert sum("summary" in document.metadata for document in documents) == MAX_SUMMARIES
+    assert len(rows(documents)) == 2 * len(tables)
+
+
+def test_a_quote_that_is_not_closed_is_told_with_its_line(tmp_path):
+    (tmp_path / "a.csv").write_text('a,b\n1,2\n"x,2\n3,4\n5,6\n')
+    loader = CSVLoader(tmp_path / "a.csv")
+    last = loader.load()[1]
+    assert last.page_content == "| a | b |\n|---|---|\n| x,2 3,4 5,6 |  |"
+    assert "a quote near line 3 is not closed" in str(loader.problems[0])
+    (tmp_path / "b.csv").write_text('a,b\n1,"x\ny"\n2,5" disk')
+    closed = CSVLoader(tmp_path / "b.csv")
+    assert [row["b"] for row in rows(closed.load())] == ["x y", '5" disk']
+    assert closed.problems == []
+
+
+@pytest.mark.parametrize("rows_before", [1, 30_000])
+def test_zero_bytes_in_a_text_are_replaced_wherever_they_are(rows_before, tmp_path):
+    (tmp_path / "a.csv").write_text("name,b\n" + "chair,2\n" * rows_before + "ta\0ble,2\n")
+    loader = CSVLoader(tmp_path / "a.csv", rows_per_document=1_000, summary=False)
+    assert "| ta\ufffdble | 2 |" in loader.load()[-1].page_content
+    assert [str(problem).split(": ", 1)[1] for problem in loader.problems] == [
+        "1 zero bytes are in the text: they are written as \ufffd"
+    ]
+
+
+def test_a_cell_far_below_costs_no_million_rows_and_a_merged_title_no_thousand_columns(tmp_path, monkeypatch):
+    book = openpyxl.Workbook()
+    book.active.append(["name", "price"])
+    book.active.append(["chair", 2])
+    book.active["XFD1048576"] = "far"
+    book.create_sheet("next")["A1"] = "a title"
+    book["next"].merge_cells("A1:XFD6")
+    book["next"]["A9"] = 1
+    book.save(tmp_path / "a.xlsx")
+    trimmed = []
+    trim = excel._trimmed
+    monkeypatch.setattr(excel, "_trimmed", lambda row: trimmed.append(1) or trim(row))
+    loader = ExcelLoader(tmp_path / "a.xlsx")
+    documents = loader.load()
+    assert rows(documents)[0] == {"name": "chair", "price": 2, "sheet": "Sheet", "row": 2}
+    assert len(trimmed) < 2 * excel._MOST_EMPTY
+    assert "rows before row 10003 are empty: no more are read" in str(loader.problems[0])
+    assert sum(len(document.page_content) for document in documents) < 1_000
+
+
 def test_columns_of_numbers_are_drawn_if_asked(tmp_path):
     lines = [f"2024-01-{n + 1:02},{n * n},$x$,{'' if n else 1}" for n in range(5)]
     (tmp_path / "t.csv").write_text("\n".join(["day,$price,note,once", *lines]))
@@ -818,7 +912,45 @@ def test_a_view_without_end_costs_its_time_and_not_the_other_tables(tmp_path, mo
     base.close()
     loader = SQLLoader(tmp_path / "a.db")
     assert rows(loader.load()) == [{"n": 5, "sheet": "t", "row": 1}]
-    assert "loop cannot be read: it gave no row" in str(loader.problems[0])
+    assert "loop cannot be read: it takes more than" in str(loader.problems[0])
+
+
+NATURALS = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT i FROM r"
+
+
+def test_views_that_give_rows_for_ever_are_cut_off_all_together_unless_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sqlite, "_VIEW_ROWS", 30)
+    with sqlite3.connect(tmp_path / "a.db") as base:
+        base.execute("CREATE VIEW good AS SELECT 7 AS n")
+        for name in ("first", "second", "third"):
+            base.execute(f"CREATE VIEW {name} AS {NATURALS}")
+        base.execute("CREATE TABLE t AS SELECT 5 AS n")
+    base.close()
+    loader = SQLLoader(tmp_path / "a.db", summary=False)
+    sheets = [row["sheet"] for row in rows(loader.load())]
+    assert sheets == ["good", *["first"] * 29, "t"]
+    assert [str(problem).split(": ", 1)[1] for problem in loader.problems] == [
+        "views are read up to 30 rows: name them in tables= for more",
+        "2 more views are not read: name those you want in tables=",
+    ]
+    named = SQLLoader(tmp_path / "a.db", tables=["second"], max_rows=50, summary=False)
+    assert len(named.load()) == 50
+
+
+def test_time_of_views_is_counted_for_all_of_them_and_only_while_they_are_at_work(tmp_path, monkeypatch):
+    clock = iter(range(10**9))  # each look at it is a second
+    monkeypatch.setattr(_sqlite.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(_sqlite, "_PATIENCE_S", 20.0)
+    with sqlite3.connect(tmp_path / "a.db") as base:
+        base.execute("CREATE TABLE t AS SELECT 5 AS n")
+        for number in range(20):
+            base.execute(f"CREATE VIEW v{number} AS SELECT n FROM t")
+    base.close()
+    loader = SQLLoader(tmp_path / "a.db")
+    sheets = [row["sheet"] for row in rows(loader.load())]
+    assert sheets[:2] == ["t", "v0"]
+    assert 3 < len(sheets) < 12
+    assert f"{21 - len(sheets)} more views are not read" in str(loader.problems[-1])
 
 
 @pytest.mark.parametrize(
