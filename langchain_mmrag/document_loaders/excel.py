@@ -41,7 +41,8 @@ class ExcelLoader(TableLoader):
     """Load the sheets of an Excel workbook (.xlsx, .xlsm) row by row.
 
     Formulas give the values that were stored with them. What stands in merged cells stands in each of them.
-    Rows are numbered as in the sheet, empty ones are left out; a header is found below titles. Hidden sheets
+    Rows are numbered as in the sheet, empty ones are left out, and after 10,000 of them the rest is, which
+    is told; a header is found below titles. Hidden sheets
     are read only if they are named, which is told.
 
     Args:
