@@ -37,7 +37,7 @@ class SQLLoader(TableLoader):
     transaction is rolled back. Rows are numbered from 1 in the order in which they are given; `sheet` is the
     table's name. Bytes are told by their size, unless they are a picture, which becomes a document.
     No password of an address gets into a document or an error.
-    Of all views of a SQLite file together 100,000 rows are read at most, within a minute, unless they are named.
+    Of all views of a SQLite file 100,000 rows are read at most, within a minute, unless they are named.
 
     Args:
         database: A SQLite file, a URL as SQLAlchemy has them, or a `sqlalchemy.Engine`.
