@@ -6,11 +6,12 @@ import logging
 import shutil
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Self, TypeVar
 
+from chromadb.errors import NotFoundError
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
@@ -24,6 +25,7 @@ from langchain_mmrag._store.chroma import (
     same_length,
 )
 from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
+from langchain_mmrag._store.ledger_rows import PAGE
 from langchain_mmrag._store.pictures import save
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
 from langchain_mmrag._store.second_vectors import SecondVectors, Vector
@@ -261,8 +263,18 @@ class MultimodalChroma(SearchingChroma):
         self._ledger.forget()
         for companion in self._companions:
             companion.forget()
+        self._delete_rows()
         super().delete_collection()
         self._record.forget()
+
+    def _delete_rows(self) -> None:
+        """Empty the collection before it goes: Chroma 1.5 leaves the lists in its rows' metadata behind.
+
+        Rows of collections made later would have them as their own.
+        """
+        with suppress(NotFoundError):  # deleted by others: the parent says so
+            while ids := self._collection.get(limit=PAGE, include=[])["ids"]:
+                self._collection.delete(ids=ids)
 
     def reset_collection(self) -> None:
         """Make the collection anew, empty, open to any embedding, with the settings this store was given."""

@@ -362,3 +362,12 @@ def test_24_where_a_picture_lies_is_in_the_metadata_that_langchain_sees(store, s
     (document,) = store.similarity_search("red")
     assert document.metadata["source"] == str(sample_images["red"])
     assert store._collection.get(include=["uris"])["uris"] in (None, [None])
+
+
+def test_25_lists_of_a_deleted_collection_do_not_come_back_on_rows_of_another(open_store, tmp_path):
+    folder = str(tmp_path / "store")
+    first = open_store(Vectors(), persist_directory=folder)
+    first.add_texts(["1 0", "0 1"], [{"tags": ["a", "b"]}, {"tags": ["c"]}])
+    first.reset_collection()
+    first.add_texts(["0.6 0.8", "0.8 0.6"], [{"n": 1}, {"n": 2}])
+    assert first.get()["metadatas"] == [{"n": 1}, {"n": 2}]
