@@ -183,7 +183,7 @@ BYTES = [
     ("a.ndjson", lambda _: b'{"a": 1}\n', "JSON"),
     ("a.rst", lambda _: b"Title\n=====\n", "text"),
     ("build.log", lambda _: b"ok", "text"),
-    ("a.gz", lambda _: gzip.compress(b"a,b"), None),
+    ("a.gz", lambda _: gzip.compress(b"a,b", mtime=0), None),
     ("a.tar.gz", lambda _: tarball(), None),
     ("a.html", lambda _: b"<!doctype svg>" + b"<!---->" * 500, "web page"),
     ("empty.pdf", lambda _: b"", "PDF"),
@@ -247,7 +247,7 @@ def test_old_and_encrypted_office_documents_are_refused_with_what_to_do(tmp_path
     ("name", "content", "told"),
     [
         ("a.docx", archive("photo.jpg"), "a ZIP archive"),
-        ("a.csv", gzip.compress(b"a,b"), "gzip-compressed"),
+        ("a.csv", gzip.compress(b"a,b", mtime=0), "gzip-compressed"),
         ("a.txt", b"\x7fELF\2\1\1", "a program"),
     ],
 )
