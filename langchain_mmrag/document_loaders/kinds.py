@@ -143,20 +143,15 @@ def _page(module: str, name: str) -> KindLoader:
     return make
 
 
-def _recording(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
-    make = _class("audio", "AudioLoader")
-    loader: BaseLoader = make(
-        path, transcriber=options.transcriber, sound_search=options.sound_search, **options.common
-    )
-    return loader
+def _spoken(module: str, name: str) -> KindLoader:
+    """For a loader of what may hold speech."""
 
+    def make(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
+        told = {"transcriber": options.transcriber, "sound_search": options.sound_search}
+        loader: BaseLoader = _class(module, name)(path, **told, **options.common)
+        return loader
 
-def _film(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
-    make = _class("video", "VideoLoader")
-    loader: BaseLoader = make(
-        path, transcriber=options.transcriber, sound_search=options.sound_search, **options.common
-    )
-    return loader
+    return make
 
 
 def _image(path: Path, options: LoaderOptions, _root: Path | None) -> BaseLoader:
@@ -259,7 +254,7 @@ KINDS: Final = (
         suffixes=FILM_SUFFIXES,
         format="video",
         extra="video",
-        loader=_film,
+        loader=_spoken("video", "VideoLoader"),
     ),
     FileKind(
         name="recording",
@@ -267,7 +262,7 @@ KINDS: Final = (
         suffixes=SOUND_SUFFIXES,
         format="audio",
         extra="audio",
-        loader=_recording,
+        loader=_spoken("audio", "AudioLoader"),
     ),
     FileKind(
         name="comma-separated table",
