@@ -27,6 +27,12 @@ $(VENV)/.dev: $(VENV)/.run
 	$(PIP) --constraint constraints.txt --editable '.[all,experimental]' --group dev
 	@touch $@
 
+# hnswlib comes as source: where there is no compiler the others go without it.
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "Installing what is measured against..."
+	$(PIP) --constraint constraints.txt --group bench || $(PIP) --constraint constraints.txt --group bench-wheels
+	@touch $@
+
 demo: $(VENV)/.run   ## index a folder of pictures and notes, ask it, see what is found
 	$(BIN)/mmrag demo
 
@@ -44,8 +50,8 @@ fix: $(VENV)/.dev    ## let the linter mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## ratios of speed, side by side in one run
-	$(BIN)/python benchmarks/embed.py
+bench: $(VENV)/.bench  ## speed of embedding against other packages, in one run (BENCH=--quick: three minutes)
+	$(BIN)/python benchmarks/embed.py $(BENCH)
 
 notebooks: $(VENV)/.dev  ## run the notebooks again and keep their outputs
 	$(BIN)/python -m tests.executed_notebooks
