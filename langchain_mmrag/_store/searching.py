@@ -19,6 +19,7 @@ from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.gather import Answer
+from langchain_mmrag._store.hnsw import in_cosine_space
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.priors import Priors
 from langchain_mmrag._store.search import Search
@@ -34,7 +35,6 @@ DEFAULT_COLLECTION = "langchain"
 _MEDIA_FOLDER = "mmrag_media"
 _LEDGER_FOLDER = "mmrag"
 _TINY = 1e-9
-_EF_SEARCH = 150  # .993 of the exact fair ten at 100,000 rows, where Chroma's own 100 finds .97
 
 
 class SearchingChroma(Chroma):
@@ -61,7 +61,7 @@ class SearchingChroma(Chroma):
         for name, given in (("embedding_function", embedding_function), ("text_embedding", text_embedding)):
             _check_embedding(name, given)
         _check_audio_embedding(audio_embedding)
-        chroma["collection_configuration"] = _in_cosine_space(
+        chroma["collection_configuration"] = in_cosine_space(
             chroma.get("collection_configuration"), chroma.get("collection_metadata")
         )
         # Chroma keeps one client for each path as it is written: after a change of the working folder a
@@ -408,15 +408,6 @@ class SearchingChroma(Chroma):
         settings: Mapping[str, Any] = self._collection.configuration_json
         indexes = (settings.get("hnsw"), settings.get("spann"))
         return next((str(index["space"]) for index in indexes if index), "l2")
-
-
-def _in_cosine_space(configuration: Any, metadata: Mapping[str, Any] | None) -> Any:
-    """`configuration` with cosine for its space, unless the caller has set one in either of the two ways."""
-    if "hnsw:space" in (metadata or {}):
-        return configuration
-    given = dict(configuration or {})
-    index = "spann" if given.get("spann") else "hnsw"
-    return {**given, index: {"space": "cosine", "ef_search": _EF_SEARCH, **(given.get(index) or {})}}
 
 
 def _check_embedding(name: str, given: Any) -> None:
