@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Self, TypeVar
@@ -27,6 +28,7 @@ from langchain_mmrag._store.chroma import (
 from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
 from langchain_mmrag._store.ledger_rows import PAGE
 from langchain_mmrag._store.pictures import save
+from langchain_mmrag._store.pipeline import Embedded, Inserter, pieces_of
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
 from langchain_mmrag._store.second_vectors import SecondVectors, Vector
 from langchain_mmrag._store.typed import typed
@@ -99,6 +101,8 @@ class MultimodalChroma(SearchingChroma):
         ValueError: If there is no `embedding_function`.
     """
 
+    _bulk: Inserter | None = None
+
     # --- add, replace, delete -------------------------------------------------------------------------------
 
     def add_texts(
@@ -112,7 +116,9 @@ class MultimodalChroma(SearchingChroma):
     ) -> list[str]:
         """Add or replace documents; images are embedded by their picture, films by their thumbnails.
 
-        Everything is embedded before anything is written, so an error leaves the collection as it was.
+        Up to 4096 documents are embedded before any is written, so an error leaves the collection as it was.
+        Of more, thousands are written while the next are embedded, in bounded memory: an error, or Ctrl-C,
+        leaves whole documents, those up to some place; the same call writes them again and goes on.
 
         Args:
             texts: Passages, or captions (or empty strings) of images.
@@ -381,18 +387,53 @@ class MultimodalChroma(SearchingChroma):
         self._record.check(None)
         if any(not picture.has_address for row in rows for picture in row.pictures):
             self._folder_for_media()
-        rows = intake.embed(rows)
-        written = [row.finish(self._folder_for_media) for row in rows]
-        if rows:
-            self._write(to_write(rows))
+        written: list[str] = []
+        pieces = deque(pieces_of(rows))
+        del rows  # what is inserted need not be kept
+        if self._bulk is not None and self._bulk.is_callers:
+            while pieces:
+                self._bulk.add(self._embedded(intake, pieces.popleft(), written, self._bulk))
+        elif len(pieces) == 1:
+            self._insert(self._embedded(intake, pieces.popleft(), written))
+        else:
+            with Inserter(self._insert) as inserter:
+                while pieces:
+                    inserter.add(self._embedded(intake, pieces.popleft(), written, inserter))
+                    inserter.advance()
         return written
 
-    def _write(self, rows: list[Row]) -> None:
-        vectors = [
-            each.embed({str(row.id): each.content(row.text, row.metadata) for row in rows})
-            for each in self._companions
-        ]
-        self._record.write(len(rows[0].vector))
+    @contextmanager
+    def _in_bulk(self) -> Iterator[Inserter]:
+        """While it is open, what this thread adds is embedded at once and inserted later, by the thousand.
+
+        `Inserter.advance` begins to insert; what is not yet in is found by no search and deleted by no
+        `delete`. All is in when the block ends, whatever ends it.
+        """
+        try:
+            with Inserter(self._insert) as self._bulk:
+                yield self._bulk
+        finally:
+            self._bulk = None
+
+    def _embedded(
+        self, intake: Intake, rows: list[Row], written: list[str], inserter: Inserter | None = None
+    ) -> Embedded:
+        """Embed rows; the ids of their documents are added to `written`."""
+        with nullcontext() if inserter is None else inserter.embedding():
+            rows = intake.embed(rows)
+            written += [row.finish(self._folder_for_media) for row in rows]
+            parts = to_write(rows)
+            contents = {str(row.id): (row.text, row.metadata) for row in parts}
+            second = [
+                each.embed({id_: each.content(*content) for id_, content in contents.items()})
+                for each in self._companions
+            ]
+        if parts:
+            self._record.write(len(parts[0].vector))
+        return Embedded(parts, second)
+
+    def _insert(self, embedded: Embedded) -> None:
+        rows = embedded.rows
         for picture in (picture for row in rows for picture in row.pictures):
             if not picture.has_address:
                 save(picture, self._folder_for_media())
@@ -401,7 +442,7 @@ class MultimodalChroma(SearchingChroma):
             ids = [str(row.id) for row in batch]
             gone = [id_ for parent in ids for id_ in stale.get(parent, ())]
             touched = [*ids, *gone]
-            with self._writing(touched, vectors):
+            with self._writing(touched, embedded.second):
                 self._upsert(batch)
                 for part in self._batches(gone):
                     self._collection.delete(ids=part)

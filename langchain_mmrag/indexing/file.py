@@ -40,6 +40,7 @@ class FileInWork:
         seen: How many its loader gave.
         problems: Why some of them cannot be written.
         outcome: How the reading ended; `None` while it goes on.
+        seconds: How long the reading took.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class FileInWork:
     seen: int = 0
     problems: list[str] = field(default_factory=list)
     outcome: Outcome | None = None
+    seconds: float = 0.0
     shows: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -30,6 +30,9 @@ class IndexReport:
         ignored: Files of kinds this package does not read, by suffix.
         unmatched: Globs that matched no file.
         documents: Documents written; no part of equality, as it says how files were cut, not which.
+        seconds: Where the time went; no part of equality either. `total`, and in it the three stages that go
+            on at the same time: `reading` and decoding files, added up over the threads that do, `embedding`
+            and `inserting`.
     """
 
     added: int = 0
@@ -42,6 +45,7 @@ class IndexReport:
     ignored: Mapping[str, int] = field(default_factory=dict)
     unmatched: tuple[str, ...] = ()
     documents: int = field(default=0, compare=False)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def readable(self) -> int:

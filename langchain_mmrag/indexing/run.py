@@ -1,22 +1,23 @@
-"""One run of indexing: files are read in parallel, embedded and written here, batch by batch."""
+"""One run of indexing: files are read in parallel, embedded here batch by batch, inserted by the thousand."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import BaseDocumentTransformer, Document
 
 from langchain_mmrag.citing import place_of
-from langchain_mmrag.document_loaders._ahead import Results, in_order
+from langchain_mmrag.document_loaders._ahead import Job, Results, in_order
 from langchain_mmrag.document_loaders._ids import printable
 from langchain_mmrag.document_loaders._reading import Outcome, read_file
 from langchain_mmrag.document_loaders._walk import LoadFailure, Selection, find_files, glob_pattern
@@ -30,6 +31,7 @@ from langchain_mmrag.media import open_local
 from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PART, PARTS, PATH, PROBLEMS, SHA256
 
 if TYPE_CHECKING:
+    from langchain_mmrag._store.pipeline import Inserter
     from langchain_mmrag.vectorstores import MultimodalChroma
 
 _BATCH_DOCUMENTS: Final = 64
@@ -38,6 +40,7 @@ _NUMBER_IN_BATCH = re.compile(r"^document \d+: ")
 
 OnProgress = Callable[[int, int, str], None]
 OnDocument = Callable[[int, int, str, int], None]
+_T = TypeVar("_T")
 _Waiting: TypeAlias = tuple[FileInWork, Document]
 
 
@@ -62,6 +65,8 @@ class Run:
         self.named: set[Path] = set()
         self.pending: list[_Waiting] = []
         self.finished: list[FileInWork] = []
+        self.unsettled: deque[tuple[int, FileInWork]] = deque()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.taken = 0
         self.readable: set[str] = set()
         self.failing: set[str] = set()
@@ -71,6 +76,7 @@ class Run:
         self.partial: list[Failed] = []
         self.unmatched: dict[str, int] = {}
         self._digests: dict[str, str] = {}
+        self._inserter: Inserter
         _ = options.reader  # made here once: threads would each make their own
 
     # --- which files ----------------------------------------------------------------------------------------
@@ -115,12 +121,27 @@ class Run:
             for path in self.files
         )
         jobs = ((file, self._job(file)) for file in states)
+        start = perf_counter()
+        with self.store._in_bulk() as self._inserter:  # noqa: SLF001 - one package
+            self._take_each(jobs, workers, on_progress)
+            self._inserter.finish()
+            self._settle()
+        self.seconds.update(self._inserter.seconds)
+        self.seconds["total"] += perf_counter() - start
+
+    def _take_each(
+        self,
+        jobs: Iterable[Job[FileInWork, Document | Outcome]],
+        workers: int,
+        on_progress: OnProgress | None,
+    ) -> None:
         with closing(in_order(jobs, workers=workers)) as reading:
             for file, read in reading:
                 if isinstance(read, Document):
                     self._take(file, read)
                     continue
                 self._end(file, read)
+                self.seconds["reading"] += file.seconds
                 self.taken += 1
                 if on_progress is not None:
                     on_progress(self.taken, len(self.files), printable(file.source))
@@ -136,7 +157,7 @@ class Run:
             with open_local(file.source, self.options.policy) as opened:
                 return file_sha256(opened) in file.known.digests
 
-        return partial(
+        reading = partial(
             read_file,
             file.path,
             self.options,
@@ -144,6 +165,7 @@ class Run:
             is_named=file.path in self.named,
             is_unchanged=is_unchanged,
         )
+        return lambda: _timed(reading(), file)
 
     def _digest(self, path: str) -> str:
         """Of a file that others show, read once a run; `""` if it cannot be."""
@@ -193,7 +215,7 @@ class Run:
                 self._queue(file, file.last)
             self.finished.append(file)
             if not self.pending:
-                self._settle()
+                self.flush()
 
     def _look_at_shown(self, file: FileInWork, outcome: Outcome) -> None:
         paths = {path for path in outcome.shows - file.pictures if printable(path) == path}
@@ -206,10 +228,13 @@ class Run:
     # --- writing --------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what waits; then the files that are read to their end are settled."""
+        """Embed what waits; files that are read to their end are settled once all of them is inserted."""
         batch, self.pending = self.pending, []
         if batch:
             self._write_what_can(self._transformed(batch))
+        finished, self.finished = self.finished, []
+        self.unsettled.extend((self._inserter.taken, file) for file in finished)
+        self._inserter.advance()
         self._settle()
 
     def _transformed(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
@@ -256,9 +281,11 @@ class Run:
             file.is_noted |= file.ends_with(document)
 
     def _settle(self) -> None:
-        """Files of which everything is written: old documents go, then the pictures taken out for them."""
-        finished, self.finished = self.finished, []
-        for file in finished:
+        """Files of which everything is inserted: old documents go, then the pictures taken out for them."""
+        gone: list[str] = []
+        outdated: list[tuple[Path, set[tuple[str, str]]]] = []
+        while self.unsettled and self.unsettled[0][0] <= self._inserter.inserted:
+            _, file = self.unsettled.popleft()
             error = file.outcome.error if file.outcome else None
             if error is None and not file.ids and file.problems:
                 error = LoadError(file.problems[0])
@@ -267,9 +294,12 @@ class Run:
                 self._failed(LoadFailure(file.source, error))
                 continue
             self._note(file)
-            self._delete([id_ for id_ in file.known.rows if id_ not in file.ids])
-            self._forget_pictures(file.path, file.known.makings - {file.making})
+            gone += [id_ for id_ in file.known.rows if id_ not in file.ids]
+            outdated.append((file.path, file.known.makings - {file.making}))
             self._done("updated" if file.was_known else "added", file, file.told)
+        self._delete(gone)
+        for path, makings in outdated:
+            self._forget_pictures(path, makings)
 
     def _note(self, file: FileInWork) -> None:
         """Where the last document was there already, or could not be written, the notes go on what is."""
@@ -343,6 +373,7 @@ class Run:
             partial=tuple(self.partial),
             ignored=dict(self.ignored),
             unmatched=tuple(glob for glob, times in self.unmatched.items() if times == len(self.folders)),
+            seconds=dict(self.seconds),
         )
 
     def _done(self, outcome: str, file: FileInWork, problems: Iterable[str]) -> None:
@@ -364,6 +395,20 @@ def _absolute(given: str | os.PathLike[str]) -> Path:
 def _inside(folder: str) -> str:
     """What the paths of everything in a folder begin with."""
     return os.path.join(folder, "")  # noqa: PTH118 - a prefix, which a Path cannot be
+
+
+def _timed(results: Results[_T], file: FileInWork) -> Results[_T]:
+    """Results as they come; how long they take to make is noted with their file."""
+    with closing(results):
+        while True:
+            start = perf_counter()
+            try:
+                result = next(results)
+            except StopIteration:
+                return
+            finally:
+                file.seconds += perf_counter() - start
+            yield result
 
 
 def _put_notes(file: FileInWork, document: Document) -> None:

@@ -704,6 +704,7 @@ import json, os, signal, sys
 from pathlib import Path
 from langchain_core.embeddings import Embeddings
 import langchain_mmrag.indexing, langchain_mmrag.vectorstores
+from langchain_mmrag._store import pipeline
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
 
 class Letters(Embeddings):
@@ -711,6 +712,7 @@ class Letters(Embeddings):
     def embed_documents(self, texts): return [self.embed_query(text) for text in texts]
 
 root, store_folder = Path(sys.argv[1]), sys.argv[2]
+pipeline._ROWS = 64
 
 def run(kill_at):
     store = langchain_mmrag.vectorstores.MultimodalChroma("killed", Letters(), persist_directory=store_folder)

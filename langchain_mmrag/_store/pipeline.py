@@ -1,0 +1,183 @@
+"""Rows on their way into a collection: embedded by the caller, inserted by the thousand beside it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+from types import TracebackType
+from typing import Final, Self
+
+from langchain_mmrag._store.ingest import Row
+from langchain_mmrag._store.second_vectors import Vector
+
+logger = logging.getLogger(__name__)
+
+_ROWS: Final = 2048
+"""Rows that are inserted at once: a row of thousands costs half of one of dozens."""
+_CHARS: Final = 2**22
+_AGE_S: Final = 10.0
+"""How long a row waits at most for others while more are embedded: what a crash costs."""
+
+
+@dataclass
+class Embedded:
+    """Rows with all their vectors.
+
+    Attributes:
+        rows: Windows before the documents they are of; no id twice.
+        second: For each kind of second vectors, digest and vector [d] by id.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    second: list[dict[str, tuple[str, Vector]]] = field(default_factory=list)
+
+    def join(self, other: Embedded) -> None:
+        """Take in the rows of another, which has none of these."""
+        self.rows += other.rows
+        for mine, more in zip(self.second, other.second, strict=True):
+            mine.update(more)
+
+
+class Inserter:
+    """Inserts what is embedded in a thread of its own, one piece at a time, while the caller embeds more.
+
+    At most one piece is being inserted and one waits: who is ahead of the disk by that much waits in
+    `advance`. What is embedded is inserted however the block ends, by Ctrl-C or an error, unless the
+    inserting itself has failed. The caller's thread alone uses it.
+
+    Args:
+        insert: Inserts rows; whole ones stay if it fails half way.
+
+    Attributes:
+        taken: Pieces that were given.
+        inserted: Of these, in their order, those that are in the collection.
+        seconds: How long the caller embedded and the thread inserted.
+    """
+
+    def __init__(self, insert: Callable[[Embedded], None]) -> None:
+        self.taken = 0
+        self.inserted = 0
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._insert = insert
+        self._owner = threading.get_ident()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="mmrag-insert")
+        self._running: Future[None] | None = None
+        self._ends_at = 0  # what `inserted` is, once what is running is done
+        self._waiting: Embedded | None = None
+        self._ids: set[str] = set()
+        self._chars = 0
+        self._since = 0.0
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether the thread that asks is the one it was made in."""
+        return threading.get_ident() == self._owner
+
+    @contextmanager
+    def embedding(self) -> Iterator[None]:
+        """Around the making of vectors, to know how long it takes."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds["embedding"] += perf_counter() - start
+
+    def add(self, piece: Embedded) -> None:
+        """Take a piece, which waits for more of its like; `advance` begins to insert it."""
+        self.taken += 1
+        if not piece.rows:
+            return
+        ids = {str(row.id) for row in piece.rows}
+        if self._waiting is not None and not ids.isdisjoint(self._ids):
+            self._begin(self.taken - 1)  # of several rows with one id the last wins
+        if self._waiting is None:
+            self._waiting, self._since = piece, monotonic()
+        else:
+            self._waiting.join(piece)
+        self._ids |= ids
+        self._chars += sum(len(row.text) for row in piece.rows)
+
+    def advance(self) -> None:
+        """Insert what waits if it is enough; the piece before has to be in by then.
+
+        Raises:
+            Exception: What went wrong with a piece before.
+        """
+        if self._running is not None and self._running.done():
+            self._wait()
+        if self._waiting is None:
+            return
+        is_old = monotonic() - self._since >= _AGE_S
+        if len(self._ids) >= _ROWS or self._chars >= _CHARS or (is_old and self._running is None):
+            self._begin()
+
+    def finish(self) -> None:
+        """Insert all that waits, and wait until it is in.
+
+        Raises:
+            Exception: What went wrong.
+        """
+        if self._waiting is not None:
+            self._begin()
+        self._wait()
+
+    def _begin(self, ends_at: int | None = None) -> None:
+        self._wait()
+        piece, self._waiting = self._waiting, None
+        if piece is not None:
+            self._ids, self._chars = set(), 0
+            self._ends_at = self.taken if ends_at is None else ends_at
+            self._running = self._pool.submit(self._insert_timed, piece)
+
+    def _insert_timed(self, piece: Embedded) -> None:
+        start = perf_counter()
+        try:
+            self._insert(piece)
+        finally:
+            self.seconds["inserting"] += perf_counter() - start
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+            self.inserted = self._ends_at
+        if self._waiting is None:
+            self.inserted = self.taken
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        has_failed = self._running is not None and self._running.done() and self._running.exception()
+        try:
+            if not has_failed or error is None:
+                self.finish()
+        except Exception as failure:
+            if error is None:
+                raise
+            logger.warning("what was embedded could not be inserted: %s", failure)
+        finally:
+            # A second Ctrl-C does not wait: the thread ends what it is at, and the program after it.
+            self._pool.shutdown(wait=False)
+
+
+def pieces_of(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows in parts that are embedded and inserted as one: thousands, or the texts of a few books."""
+    piece: list[Row] = []
+    chars = 0
+    for row in rows:
+        if piece and (len(piece) >= 2 * _ROWS or chars + len(row.text) > 2 * _CHARS):
+            yield piece
+            piece, chars = [], 0
+        piece.append(row)
+        chars += len(row.text)
+    if piece:
+        yield piece
