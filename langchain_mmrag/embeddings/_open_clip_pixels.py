@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 _DRAFT = 2  # a JPEG is decoded to no less than this many times the target: cosine of the vectors >= .99999
 _TO_RGB = {"_convert_to_rgb", "MaybeConvertMode"}  # by name, as releases of open_clip differ
+_TALL = 2  # height to width
 _SUPPORT = 3  # pixels either side of one that the widest filter reads, at scale 1
 
 
 class Pixels:
     """What becomes of an image before the image tower sees it.
 
-    The steps are read from the model's own preprocessing. Resize and centre crop become one resize of the box
-    that remains, so that no pixel is computed to be cut off; the result differs by one grey level at most.
+    The steps are read from the model's own preprocessing. Resize and centre crop become one, so
+    that no pixel is computed to be cut off; the result differs by one grey level at most.
     Steps other than those of open_clip are left alone: their images arrive as they were opened.
 
     Thread-safe; several threads may shrink images at once.
@@ -149,28 +150,27 @@ def _folded(steps: Sequence[Any]) -> Callable[[Image], Image] | None:
 
 
 def _crop_resized(image: Image, side: int, resample: Resampling) -> Image:
-    """The middle square of an image, shrunk or grown to `side`, rounded as torchvision rounds."""
-    width, height = image.size
-    short = min(width, height)
-    across, down = int(side * width / short), int(side * height / short)
-    left, top = round((across - side) / 2), round((down - side) / 2)
-    scale_x, scale_y = width / across, height / down
-    box = (left * scale_x, top * scale_y, (left + side) * scale_x, (top + side) * scale_y)
-    if max(width, height) > side * short:
-        image, box = _cut_out(image, box)
-    return image.resize((side, side), resample, box)
+    """The middle square of an image, shrunk or grown to `side`, rounded as torchvision rounds.
 
-
-def _cut_out(image: Image, box: tuple[float, ...]) -> tuple[Image, tuple[float, float, float, float]]:
-    """What a resize of `box` reads of a long strip, and the box in it.
-
-    Pillow keeps the box in single precision, too coarse for places far along a strip of which one pixel
-    becomes a whole picture.
+    Pillow rounds to 8 bits between its pass over the columns and its pass over the rows, so each must come
+    when it would in a resize of the whole: columns first. Since release 13 rows come first in a picture that
+    is shrunk and more than twice as high as it is wide; there it is left to choose, old or new.
     """
-    margin = _SUPPORT * ceil(max(1.0, box[2] - box[0], box[3] - box[1])) + 1
-    left, top = (max(0, floor(edge) - margin) for edge in box[:2])
-    right, bottom = (min(side, ceil(edge) + margin) for side, edge in zip(image.size, box[2:], strict=True))
-    return image.crop((left, top, right, bottom)), (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    short, long = min(image.size), max(image.size)
+    length = int(side * long / short)
+    offset, scale = round((length - side) / 2), long / length
+    first, last = offset * scale, (offset + side) * scale
+    if image.height > _TALL * image.width and image.width > side:
+        return image.resize((side, side), resample, (0, first, image.width, last))
+    margin = ceil(_SUPPORT * max(1.0, scale)) + 1
+    start, end = max(0, floor(first) - margin), min(long, ceil(last) + margin)
+    if image.width > image.height:
+        if long > side * short:  # Pillow's boxes are of single precision, too coarse far along a strip
+            image, first, last = image.crop((start, 0, end, short)), first - start, last - start
+        columns = image.resize((side, short), resample, (first, 0, last, short))
+        return columns.resize((side, side), resample)
+    columns = image.crop((0, start, short, end)).resize((side, end - start), resample)
+    return columns.resize((side, side), resample, (0, first - start, side, last - start))
 
 
 def _step_by_step(steps: Sequence[Any]) -> Callable[[Image], Image]:
