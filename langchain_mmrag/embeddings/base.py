@@ -110,9 +110,14 @@ class MultimodalEmbeddings(Embeddings, ABC):
     def _shrink(self, image: Image) -> Image:
         """Make a just opened image as small as the model needs, so that a batch of photographs stays small.
 
-        Optional; must not change what `_encode_images` returns for it.
+        Optional; must not change what `_encode_images` returns for it. Runs in several threads at once, beside
+        `_encode_images`, which a call never runs twice at once.
         """
         return image
+
+    def _min_side(self) -> int | None:
+        """The least shorter side, in pixels, that a JPEG may be decoded to; None to decode it in full."""
+        return None
 
     @property
     def context_length(self) -> int | None:
@@ -200,12 +205,13 @@ class MultimodalEmbeddings(Embeddings, ABC):
         kept: list[int] = []
         failures: list[ImageFailure] = []
         parts = []
+        side = self._min_side() if images else None
         with self._progress(len(images), "image") as bar:
             for rows in chunks(range(len(images)), self.batch_size):
                 opened: dict[int, Image] = {}
                 for i in rows:
                     try:
-                        opened[i] = self._shrink(open_image(images[i], self.media_policy))
+                        opened[i] = self._shrink(open_image(images[i], self.media_policy, min_side=side))
                     except LoadError as error:
                         if not skip:
                             raise _located(error, place(i), images[i]) from error

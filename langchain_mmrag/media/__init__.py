@@ -11,7 +11,7 @@ capped before decoding.
 
 from __future__ import annotations
 
-from langchain_mmrag.media.decode import ImageFacts, image_facts, open_image
+from langchain_mmrag.media.decode import ImageFacts, image_facts, open_image, open_with_facts
 from langchain_mmrag.media.describe import (
     describe_source,
     holds_secret,
@@ -36,6 +36,7 @@ __all__ = [
     "is_url",
     "open_image",
     "open_local",
+    "open_with_facts",
     "prompt_picture",
     "read_media",
     "reason_of",

@@ -116,17 +116,43 @@ def open_image(
     return to_rgb(decode(read_media(source, policy), name, policy, min_side), name)
 
 
+def open_with_facts(
+    source: ImageInput, policy: MediaPolicy = DEFAULT_POLICY, *, min_side: int | None = None
+) -> tuple[Image.Image, ImageFacts]:
+    """What `open_image` and `image_facts` give for the same arguments, from one read and one decode.
+
+    A file read at a reduced scale is read to its end all the same: what is broken or cut off is refused, and
+    the facts are of the stored picture. For a catalogue that also embeds: keep the facts, shrink the picture.
+
+    Raises:
+        LoadError: As `open_image`.
+    """
+    if isinstance(source, Image.Image):
+        image = _from_pillow(source, policy)
+        return image, _facts_of_pillow(image)
+    name = describe_source(source)
+    data = read_media(source, policy)
+    decoded = decode(data, name, policy, min_side)
+    return to_rgb(decoded, name), _facts_of(decoded, data)
+
+
 def image_facts(source: ImageInput, policy: MediaPolicy = DEFAULT_POLICY) -> ImageFacts:
     """Format, upright size and digest of `source`; refuses whatever `open_image` refuses."""
     if isinstance(source, Image.Image):
-        image = _from_pillow(source, policy)
-        encoded = BytesIO()
-        image.save(encoded, "PNG")
-        return ImageFacts(PNG.mime_type, *image.size, sha256(encoded.getbuffer()).hexdigest())
-    name = describe_source(source)
+        return _facts_of_pillow(_from_pillow(source, policy))
     data = read_media(source, policy)
-    decoded = decode(data, name, policy, min_side=1)  # every byte is read, few pixels are made
+    # Every byte is read, few pixels are made.
+    return _facts_of(decode(data, describe_source(source), policy, min_side=1), data)
+
+
+def _facts_of(decoded: Decoded, data: bytes) -> ImageFacts:
     return ImageFacts(decoded.image_format.mime_type, *decoded.upright_size, sha256(data).hexdigest())
+
+
+def _facts_of_pillow(image: Image.Image) -> ImageFacts:
+    encoded = BytesIO()
+    image.save(encoded, "PNG")
+    return ImageFacts(PNG.mime_type, *image.size, sha256(encoded.getbuffer()).hexdigest())
 
 
 def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = None) -> Decoded:

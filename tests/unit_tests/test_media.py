@@ -25,6 +25,7 @@ from langchain_mmrag.media import (
     formats,
     image_facts,
     open_image,
+    open_with_facts,
     prompt_picture,
     quiet,
 )
@@ -69,6 +70,7 @@ def test_a_picture_opens_with_the_colours_it_shows(case: GoodMedia) -> None:
 @good
 def test_facts_are_those_of_the_stored_bytes(case: GoodMedia) -> None:
     facts = image_facts(case.data)
+    assert open_with_facts(case.data, min_side=1)[1] == open_with_facts(case.data)[1] == facts
     assert (facts.mime_type, facts.width, facts.height) == (case.mime_type, *case.size)
     assert facts.sha256 == sha256(case.data).hexdigest()
 
@@ -173,7 +175,7 @@ def test_facts_of_a_pillow_image_are_those_of_its_png() -> None:
 
 
 @bad
-@pytest.mark.parametrize("opener", [open_image, image_facts, prompt_picture])
+@pytest.mark.parametrize("opener", [open_image, image_facts, open_with_facts, prompt_picture])
 def test_a_bad_file_is_refused_with_its_name_and_the_reason(case: BadMedia, opener, tmp_path: Path) -> None:
     path = tmp_path / "holiday.jpg"  # a name promises nothing
     path.write_bytes(case.data)
