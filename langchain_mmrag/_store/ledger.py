@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count as counter
 from pathlib import Path
-from threading import Lock, RLock
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+from random import getrandbits
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import httpx
 from chromadb.errors import ChromaError
 
 from langchain_mmrag._store.chroma import reading
-from langchain_mmrag._store.ledger_file import LedgerFile, is_broken, is_busy, remove
+from langchain_mmrag._store.ledger_access import LedgerAccess
+from langchain_mmrag._store.ledger_content import LISTED_PAGE, contents_of, listed_ids, windows_in
+from langchain_mmrag._store.ledger_file import LedgerFile, remove
 from langchain_mmrag._store.ledger_rows import (
     PAGE,
+    Content,
     Entry,
     Sample,
     State,
-    drawn,
-    entries_of,
-    keep_vectors,
+    ids_from,
     known_in,
-    listed_ids,
     matches_of,
     modalities_of,
     numbered_after,
     pages,
     replace_rows,
-    rows_of,
     sampled_texts,
+    sources_in,
     state_of,
     texts_after,
-    windows_in,
     windows_of,
 )
+from langchain_mmrag._store.ledger_vectors import drawn, entries_of, keep_vectors
 from langchain_mmrag._store.writers import remove_locks
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.keyword import KeywordIndex, KeywordMatches
@@ -48,13 +49,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
+Told: TypeAlias = dict[str, Content | None]
+"""What rows hold after a write, by id; `None` for those that it has deleted."""
 
+_TOLD_EVERY: Final = 25  # pages
 _TROUBLE: Final = (ChromaError, StoreError, sqlite3.Error, httpx.HTTPError, OSError)
 
 
-class Ledger:
+class Ledger(LedgerAccess):
     """Keeps account of one collection in a SQLite file beside it, or in memory.
 
     Everything in it is read from the collection and can be made anew from it. What a write is about to touch
@@ -72,53 +74,68 @@ class Ledger:
     """
 
     def __init__(self, collection: Callable[[], Collection], folder: Path | None) -> None:
-        self._collection = collection
-        self._folder = folder
-        self._lock = RLock()
+        super().__init__(collection, folder)
         self._sync_lock = Lock()
-        self._file: LedgerFile | None = None
-        self._file_of = ""
-        self._in_memory_only = False
         self._operations = counter()
         self._running: set[int] = set()
         self._never_equal: tuple[int, int] | None = None
         self._samples: dict[Side, tuple[LedgerFile, int, Sample]] = {}
 
+    def _close(self) -> None:
+        super()._close()
+        self._samples.clear()
+        self._never_equal = None
+
     # --- writing --------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, ids: Sequence[str]) -> Iterator[None]:
+    def writing(self, ids: Sequence[str]) -> Iterator[Told]:
         """Around every change to the collection: what becomes of `ids` in it is entered, error or not.
 
         If it cannot be read back afterwards, the write stands: the marks stay, and the next use looks again.
+
+        Args:
+            ids: Of all rows that are about to be written or deleted.
+
+        Yields:
+            Filled by the caller with what each of these rows holds now, `None` for one that was deleted. What
+            it says nothing of is read back; so is all after an error, or if another writer has begun since.
         """
+        told: Told = {}
         if not ids:
-            yield
+            yield told
             return
         operation = next(self._operations)
         self._running.add(operation)
         try:
-            self._mark(operation, ids)
+            turn = self._run(self._mark, operation, ids)
             try:
-                yield
+                yield told
+            except BaseException:
+                told.clear()
+                raise
             finally:
                 try:
-                    self._enter_marked(operation, ids)
+                    self._enter_marked(operation, ids, told, turn)
                 except _TROUBLE as error:
                     logger.warning("the index beside the collection catches up at its next use: %s", error)
         finally:
             self._running.discard(operation)
 
-    def _mark(self, operation: int, ids: Sequence[str]) -> None:
-        def mark(file: LedgerFile) -> None:
-            marks = [(file.writer().token, operation, id_) for id_ in ids]
-            with file.transaction() as run:
-                run.executemany("INSERT OR IGNORE INTO pending VALUES (?, ?, ?)", marks)
+    def _mark(self, file: LedgerFile, operation: int, ids: Sequence[str]) -> int | None:
+        """Mark rows as being written; returns the turn of the write, `None` if others are at work."""
+        writer, turn = file.writer().token, getrandbits(62)
+        with file.transaction() as run:
+            is_alone = run.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is None
+            run.executemany(
+                "INSERT OR IGNORE INTO pending VALUES (?, ?, ?)", [(writer, operation, id_) for id_ in ids]
+            )
+            run.execute("UPDATE turn SET last = ?", (turn,))
+        return turn if is_alone else None
 
-        self._run(mark)
-
-    def _enter_marked(self, operation: int, ids: Sequence[str]) -> None:
-        for page in pages(ids, PAGE):
+    def _enter_marked(self, operation: int, ids: Sequence[str], told: Told, turn: int | None) -> None:
+        is_entered = turn is not None and bool(told) and self._run(self._enter_told, told, turn)
+        for page in pages([id_ for id_ in ids if not (is_entered and id_ in told)], PAGE):
             self._enter(page)
 
         def unmark(file: LedgerFile) -> None:
@@ -128,19 +145,38 @@ class Ledger:
 
         self._run(unmark)
 
-    def _enter(self, ids: Sequence[str]) -> None:
+    def _enter_told(self, file: LedgerFile, told: Told, turn: int) -> bool:
+        """Enter what a write says it has done; not if another has begun since, which may have undone it."""
+        with file.transaction() as run:
+            if run.execute("SELECT last FROM turn").fetchone() != (turn,):
+                return False
+            found = {id_: content for id_, content in told.items() if content is not None}
+            self._replace(file, run, list(told), found)
+        return True
+
+    def _enter(self, ids: Sequence[str], *, with_vectors: bool = True) -> None:
         """Enter what the collection holds for a page of ids."""
+        self._run(self._enter_found, ids, {"ids": list(ids)}, with_vectors=with_vectors)
+
+    def _enter_found(
+        self, file: LedgerFile, touched: Sequence[str], which: Mapping[str, Any], *, with_vectors: bool
+    ) -> None:
+        """Enter what the collection holds of some rows; see `contents_of`. Others `touched` are gone."""
         collection = self._collection()
+        with_vectors = with_vectors and file.path is not None
+        # Read within the transaction: of two writers, the later one to enter sees what both have done.
+        with file.transaction() as run:
+            found = contents_of(collection, with_vectors=with_vectors, **which)
+            self._replace(file, run, list({*touched, *found}), found)
 
-        def enter(file: LedgerFile) -> None:
-            # Read within the transaction: of two writers, the later one to enter sees what both have done.
-            with file.transaction() as run:
-                found = rows_of(collection, list(ids))
-                replace_rows(run, ids, found)
-                if file.path is not None:  # in memory they are only kept as they are asked for
-                    keep_vectors(run, collection, list(found))
-
-        self._run(enter)
+    @staticmethod
+    def _replace(
+        file: LedgerFile, run: sqlite3.Connection, ids: Sequence[str], found: Mapping[str, Content]
+    ) -> None:
+        numbers = replace_rows(run, ids, found)
+        if file.path is not None:  # in memory vectors are only kept as they are asked for
+            vectors = {numbers[id_]: each.vector for id_, each in found.items() if each.vector is not None}
+            keep_vectors(run, vectors)
 
     # --- keeping up -----------------------------------------------------------------------------------------
 
@@ -191,23 +227,43 @@ class Ledger:
                 [(writer, operation, id_) for writer, operation in dead for id_ in ids],
             )
 
-    def _sync(self) -> None:
-        """Enter what is missing and take out what is gone, a page at a time."""
+    def _sync(self, *, with_vectors: bool = False) -> None:
+        """Enter what is missing and take out what is gone, a page at a time.
+
+        A page that was entered stays, whatever stops this in the middle; the next run goes on from there.
+
+        Args:
+            with_vectors: Whether the vectors are copied too, which takes as much time as all else. Those that
+                are not are fetched as searches need them, and kept from then on.
+        """
         with self._sync_lock:  # of several threads that notice, one does it
             counts = self._settled_counts()
             if counts is None or counts[0] == counts[1] or counts == self._never_equal:
                 return
             collection = self._collection()
             logger.info("catching up with %r: %d rows known, %d in it", collection.name, *counts)
-            for page in listed_ids(collection, is_local=self._folder is not None):
-                known = self._run(known_in, page)
-                for part in pages([id_ for id_ in page if id_ not in known], PAGE):
-                    self._enter(part)
+            size = LISTED_PAGE if self._folder is not None else PAGE
+            for number, (start, page) in enumerate(listed_ids(collection, size), 1):
+                self._enter_unknown(start, page, with_vectors=with_vectors)
+                if number % _TOLD_EVERY == 0:
+                    logger.info(
+                        "catching up with %r: %d of %d rows", collection.name, start + len(page), counts[1]
+                    )
             if sum(self._run(state_of).counts) > collection.count():
                 self._take_out_gone(collection)
             counts = self._settled_counts()
             # Should the two never agree, every search would list the collection.
             self._never_equal = counts if counts and counts[0] != counts[1] else None
+
+    def _enter_unknown(self, start: int, page: Sequence[str], *, with_vectors: bool) -> None:
+        """Enter those rows of a listed page that are not known."""
+        known = self._run(known_in, page)
+        if not known:  # Chroma tells neighbours in half the time that it takes for rows it has to look up
+            which = {"limit": len(page), "offset": start}
+            self._run(self._enter_found, (), which, with_vectors=with_vectors)
+            return
+        for part in pages([id_ for id_ in page if id_ not in known], PAGE):
+            self._enter(part, with_vectors=with_vectors)
 
     def _settled_counts(self) -> tuple[int, int] | None:
         """Rows here and in the collection; `None` while a writer is between the two."""
@@ -237,14 +293,14 @@ class Ledger:
 
         def clear(file: LedgerFile) -> None:
             with file.transaction() as run:
-                run.execute("DELETE FROM rows")
-                run.execute("DELETE FROM vectors")
+                for table in ("rows", "vectors", "sources"):
+                    run.execute(f"DELETE FROM {table}")  # noqa: S608
                 KeywordIndex(run).clear()
                 run.execute("UPDATE sides SET changes = changes + 1")
 
         self._run(clear)
         self._never_equal = None
-        self.current()
+        self._sync(with_vectors=True)
 
     def forget(self) -> None:
         """Remove the file: the collection is about to be deleted."""
@@ -343,6 +399,23 @@ class Ledger:
 
         return self._run(sampled)
 
+    def sourced(self, folders: Sequence[str], sources: Iterable[str]) -> Iterator[list[str]]:
+        """The ids of documents from files, a page at a time.
+
+        Args:
+            folders: Those whose files are wanted, each ending with a separator.
+            sources: Files that are wanted besides.
+        """
+        self.current()
+        named = sorted(source for source in sources if not source.startswith(tuple(folders)))
+        for page in pages(named, PAGE):
+            yield self._run(ids_from, page)
+        for folder in folders:
+            last = ""
+            while found := self._run(sources_in, folder, last):
+                last = found[-1]
+                yield self._run(ids_from, found)
+
     def children(self, parents: Sequence[str]) -> dict[str, list[str]]:
         """The ids of the windows of each of these rows, of those that have any.
 
@@ -361,68 +434,3 @@ class Ledger:
             for parent, id_ in pairs:
                 found.setdefault(parent, []).append(id_)
         return found
-
-    # --- the file -------------------------------------------------------------------------------------------
-
-    def _run(
-        self, action: Callable[Concatenate[LedgerFile, _P], _T], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
-        """Do something with the database; one that is broken is made anew, one that cannot be is in memory.
-
-        Raises:
-            StoreError: If another writer does not let go of it.
-        """
-        with self._lock:
-            for attempt in range(3):
-                try:
-                    return action(self._opened(), *args, **kwargs)
-                except sqlite3.DatabaseError as error:
-                    self._recover(error, attempt)
-            msg = "a ledger in memory cannot be opened"  # pragma: no cover - the third attempt raised
-            raise StoreError(msg)
-
-    def _opened(self) -> LedgerFile:
-        collection_id = str(self._collection().id)
-        if self._file is not None and (self._file_of != collection_id or not self._file.is_in_place):
-            self._close()
-        if self._file is None:
-            if self._file_of != collection_id:
-                self._in_memory_only = self._folder is None
-            self._file_of = collection_id
-            path = self._path(collection_id)
-            try:
-                self._file = LedgerFile(path)
-            except OSError as error:
-                self._use_memory(error)
-                self._file = LedgerFile(None)
-        return self._file
-
-    def _path(self, collection_id: str) -> Path | None:
-        if self._in_memory_only or self._folder is None:
-            return None
-        return self._folder / f"{collection_id}.sqlite3"
-
-    def _recover(self, error: sqlite3.DatabaseError, attempt: int) -> None:
-        path = self._path(self._file_of)
-        if is_busy(error):
-            msg = f"another process is writing to {path} for a long time ({error}): try again when it is done"
-            raise StoreError(msg) from error
-        if attempt == 2:  # noqa: PLR2004 - neither a new file nor memory has helped
-            raise error
-        self._close()
-        if attempt == 0 and path is not None and is_broken(error):
-            logger.warning("%s is made anew from the collection, as it cannot be read: %s", path, error)
-            remove(path)
-        elif attempt == 1:
-            self._use_memory(error)
-
-    def _use_memory(self, error: Exception) -> None:
-        logger.warning("%s cannot be used (%s): the index is kept in memory", self._folder, error)
-        self._in_memory_only = True
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-        self._samples.clear()
-        self._never_equal = None

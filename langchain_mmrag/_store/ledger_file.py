@@ -15,9 +15,10 @@ from langchain_mmrag.keyword import KeywordIndex
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 7
+VERSION: Final = 8
 _PATIENCE_S: Final = 60.0
 _MAPPED: Final = 2**30
+_PAGE_BYTES: Final = 8192  # holds seven vectors of 512 numbers; 4096 would waste a quarter
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 # Codes of SQLite, https://sqlite.org/rescode.html; the low byte is the kind.
@@ -33,11 +34,16 @@ CREATE TABLE rows (
     parent TEXT,
     worded INTEGER NOT NULL,
     has_text INTEGER NOT NULL,  -- a passage, caption or summary that is not blank
-    modality TEXT NOT NULL
+    modality TEXT NOT NULL,
+    source INTEGER  -- of which file: the number of its path
 );
 CREATE INDEX rows_by_draw ON rows (side, draw, id);
 CREATE INDEX rows_by_parent ON rows (parent) WHERE parent IS NOT NULL;
+CREATE INDEX rows_by_source ON rows (source) WHERE source IS NOT NULL;
+CREATE TABLE sources (source TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE vectors (number INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE turn (last INTEGER);  -- changes with every write that begins
+INSERT INTO turn VALUES (0);
 CREATE TABLE sides (
     side INTEGER PRIMARY KEY, count INTEGER, worded INTEGER, texts INTEGER, changes INTEGER
 );
@@ -95,6 +101,7 @@ class LedgerFile:
 
     def _prepare(self) -> None:
         run = self.connection.execute
+        run(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA mmap_size = {_MAPPED}")  # vectors are read from all over the file

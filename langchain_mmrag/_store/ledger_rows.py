@@ -5,30 +5,41 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count as counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger_file import LedgerFile
-from langchain_mmrag.errors import StoreError
-from langchain_mmrag.keyword import KeywordIndex, KeywordMatch, KeywordMatches, Scored, words_of
-from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side, unit
-from langchain_mmrag.types import CAPTION, PARENT_ID, PICTURED, SUMMARY, WINDOW, Modality, modality_of
-
-if TYPE_CHECKING:
-    from chromadb import Collection
+from langchain_mmrag.keyword import KeywordIndex, KeywordMatch, KeywordMatches, Scored, Words, words_of
+from langchain_mmrag.ranking import SAMPLE_SIZE, SIDES, Side
+from langchain_mmrag.types import CAPTION, PARENT_ID, PICTURED, SOURCE, SUMMARY, WINDOW, Modality, modality_of
 
 _T = TypeVar("_T")
 
 PAGE: Final = 300  # rows that Chroma Cloud gives at once
-_LISTED_PAGE: Final = 10_000  # ids from a collection on this machine
 _LARGEST_DRAW: Final = 2**63 - 1
-_STORED: Final = "<f4"
+_LAST_CHARACTER: Final = "\U0010ffff"
+_LONGEST_SOURCE: Final = 4096  # longer ones are no paths
+
+
+class Content(NamedTuple):
+    """What a row holds: text, metadata and vector [d]; no vector if it was not asked for."""
+
+    text: str
+    metadata: Mapping[str, Any]
+    vector: ArrayLike | None = None
+
+
+class Entry(NamedTuple):
+    """What is known of a row: side, the row it is a window of, unit vector [d], and whether it has a text."""
+
+    side: Side
+    parent: str | None
+    vector: NDArray[np.float32]
+    has_text: bool
 
 
 @dataclass(frozen=True)
@@ -112,45 +123,67 @@ def _parent_of(metadata: Mapping[str, Any] | None) -> str | None:
     return str(parent) if parent is not None and metadata.get(WINDOW) is True else None
 
 
-def rows_of(collection: Collection, ids: list[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Text and metadata of those ids that the collection has."""
-    with reading(collection.name):
-        found: Any = collection.get(ids=ids, include=["documents", "metadatas"])
-    columns = (found["ids"], found["documents"] or (), found["metadatas"] or ())
-    return {id_: (text or "", metadata or {}) for id_, text, metadata in zip(*columns, strict=True)}
-
-
-def replace_rows(
-    run: sqlite3.Connection, ids: Sequence[str], found: Mapping[str, tuple[str, Mapping[str, Any]]]
-) -> None:
-    """Put `found` in the place of whatever was entered for `ids`."""
+def replace_rows(run: sqlite3.Connection, ids: Sequence[str], found: Mapping[str, Content]) -> dict[str, int]:
+    """Put `found` in the place of whatever was entered for `ids`; returns the numbers of its rows."""
     known = _known(run, ids)
     before = _reach(run)
-    run.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in known.values()])
     index = KeywordIndex(run)
-    index.remove(known.values())
+    if known:
+        run.executemany("DELETE FROM rows WHERE number = ?", [(number,) for number in known.values()])
+        index.remove(known.values())
     (last,) = run.execute("SELECT max(number) FROM rows").fetchone()
     free = counter(max(((last or 0) >> 1) + 1, max(known.values(), default=0) + 2 >> 1))
-    entered, worded = [], []
-    for id_, (text, metadata) in found.items():
-        side = SIDES.index(side_of_row(metadata))
-        number = known.get(id_)
-        if number is None or number & 1 != side:
-            number = next(free) << 1 | side
-        parent = _parent_of(metadata)
-        # A window's words are those of the row it is a part of.
-        words = words_of(text, metadata) if parent is None else None
-        if words is not None:
-            worded.append((number, words))
-        has_text = not is_blank(text_of_row(text, metadata))
-        modality = modality_of_row(metadata)
-        entered.append((number, id_, side, draw_of(id_), parent, words is not None, has_text, modality))
-    run.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", entered)
-    index.put(worded)
+    rows = [_row_of(id_, content, known.get(id_), free) for id_, content in found.items()]
+    sources = {row.source: draw_of(row.source) for row in rows if row.source is not None}
+    run.executemany("INSERT OR IGNORE INTO sources VALUES (?, ?)", sources.items())
+    run.executemany(
+        "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (row.entered(sources) for row in rows)
+    )
+    index.put((row.number, row.words) for row in rows if row.words is not None)
     reach = tuple(map(max, before, _reach(run)))
-    touched = [*((number & 1, id_) for id_, number in known.items()), *((row[2], row[1]) for row in entered)]
-    changed = {side for side, id_ in touched if draw_of(id_) <= reach[side]}
+    touched = [(number & 1, draw_of(id_)) for id_, number in known.items()]
+    touched += [(row.number & 1, row.draw) for row in rows]
+    changed = {side for side, draw in touched if draw <= reach[side]}
     run.executemany("UPDATE sides SET changes = changes + 1 WHERE side = ?", [(side,) for side in changed])
+    return {row.id: row.number for row in rows}
+
+
+class _Row(NamedTuple):
+    """A row as it is entered; `words` are `None` if it has none."""
+
+    number: int
+    id: str
+    draw: int
+    parent: str | None
+    words: Words | None
+    has_text: bool
+    modality: Modality
+    source: str | None
+
+    def entered(self, sources: Mapping[str, int]) -> tuple[object, ...]:
+        """In the order of the table's columns."""
+        side, source = self.number & 1, None if self.source is None else sources[self.source]
+        facts = (self.parent, self.words is not None, self.has_text, self.modality, source)
+        return (self.number, self.id, side, self.draw, *facts)
+
+
+def _row_of(id_: str, content: Content, number: int | None, free: Iterator[int]) -> _Row:
+    text, metadata = content.text, content.metadata
+    modality = modality_of_row(metadata)
+    side = SIDES.index("image" if modality == "image" else side_of_row(metadata))
+    if number is None or number & 1 != side:
+        number = next(free) << 1 | side
+    parent = _parent_of(metadata)
+    # A window's words are those of the row it is a part of, and so is its file.
+    words, source = (words_of(text, metadata), _source_of(metadata)) if parent is None else (None, None)
+    has_text = not (is_blank(text) and is_blank(text_of_row(text, metadata)))
+    return _Row(number, id_, draw_of(id_), parent, words, has_text, modality, source)
+
+
+def _source_of(metadata: Mapping[str, Any]) -> str | None:
+    """The file or address a row says it is from; pictures may have all of theirs in it, as a data-URI."""
+    source = metadata.get(SOURCE)
+    return source if isinstance(source, str) and len(source) <= _LONGEST_SOURCE else None
 
 
 def _known(run: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
@@ -200,113 +233,29 @@ def windows_of(file: LedgerFile, parents: Sequence[str]) -> list[tuple[str, str]
     return file.connection.execute(query, parents).fetchall()
 
 
-def windows_in(collection: Collection, parents: Sequence[str]) -> list[tuple[str, str]]:
-    """The same from the collection itself, which has to look at all of its metadata."""
-    condition: Any = {"$and": [{WINDOW: True}, {PARENT_ID: {"$in": list(parents)}}]}
-    with reading(collection.name):
-        found: Any = collection.get(where=condition, include=["metadatas"])
-    columns = (found["metadatas"] or (), found["ids"])
-    return [(str(metadata[PARENT_ID]), id_) for metadata, id_ in zip(*columns, strict=True)]
+def sources_in(file: LedgerFile, folder: str, after: str) -> list[str]:
+    """The next page of sources that begin with `folder` and go on, in their order."""
+    query = "SELECT source FROM sources WHERE source > ? AND source < ? ORDER BY source LIMIT ?"
+    found = file.connection.execute(query, (max(after, folder), folder + _LAST_CHARACTER, PAGE))
+    return [source for (source,) in found]
 
 
-def listed_ids(collection: Collection, *, is_local: bool) -> Iterator[list[str]]:
-    """All ids of a collection, page by page."""
-    size = _LISTED_PAGE if is_local else PAGE
-    for start in counter(0, size):
-        with reading(collection.name):
-            ids = collection.get(limit=size, offset=start, include=[])["ids"]
-        if ids:
-            yield ids
-        if len(ids) < size:
-            return
+def ids_from(file: LedgerFile, sources: Sequence[str]) -> list[str]:
+    """The ids of the rows from a page of sources."""
+    query = f"SELECT id FROM rows WHERE source IN ({_places(sources)}) ORDER BY number"  # noqa: S608
+    return [id_ for (id_,) in file.connection.execute(query, [draw_of(source) for source in sources])]
 
 
 # --- samples ------------------------------------------------------------------------------------------------
 
 
-def drawn(file: LedgerFile, collection: Collection, side: int) -> tuple[list[str], NDArray[np.float32]]:
-    """The rows in the sample of a side: ids and vectors [n, d], fetched if they are not kept yet."""
-    found = _smallest_draws(file.connection, side)
-    if any(vector is None for _, _, vector in found):
-        # Fetched within the transaction, as rows are: an older vector never stands for a newer one.
-        with file.transaction() as run:
-            numbers = {id_: number for number, id_, vector in _smallest_draws(run, side) if vector is None}
-            _fetch_vectors(run, collection, numbers)
-            found = _smallest_draws(run, side)
-    there = [(id_, vector) for _, id_, vector in found if vector is not None]
-    if not there:
-        return [], np.empty((0, 0), dtype=np.float32)
-    vectors = np.frombuffer(b"".join(vector for _, vector in there), dtype=_STORED)
-    return [id_ for id_, _ in there], vectors.astype(np.float32).reshape(len(there), -1)
-
-
-def _smallest_draws(run: sqlite3.Connection, side: int) -> list[tuple[int, str, bytes | None]]:
+def smallest_draws(run: sqlite3.Connection, side: int) -> list[tuple[int, str, bytes | None]]:
+    """The rows in the sample of a side: numbers, ids and stored vectors, `None` where none is kept yet."""
     query = (
         "SELECT rows.number, id, vector FROM rows LEFT JOIN vectors USING (number)"
         " WHERE side = ? ORDER BY draw, id LIMIT ?"
     )
     return run.execute(query, (side, SAMPLE_SIZE)).fetchall()
-
-
-def _fetch_vectors(run: sqlite3.Connection, collection: Collection, numbers: Mapping[str, int]) -> None:
-    for page in pages(list(numbers), PAGE):
-        with reading(collection.name):
-            found: Any = collection.get(ids=list(page), include=["embeddings"])
-        vectors = zip(found["ids"], found["embeddings"], strict=True)
-        run.executemany(
-            "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-            [(numbers[id_], unit(vector).astype(_STORED).tobytes()) for id_, vector in vectors],
-        )
-
-
-def keep_vectors(run: sqlite3.Connection, collection: Collection, ids: Sequence[str]) -> None:
-    """Keep the vectors of rows that were just entered, so that no search has to ask Chroma for them.
-
-    A client cannot read those that another process wrote after it was opened: they are left for later.
-    """
-    with suppress(StoreError):
-        _fetch_vectors(run, collection, _known(run, ids))
-
-
-# --- single rows --------------------------------------------------------------------------------------------
-
-
-class Entry(NamedTuple):
-    """What is known of a row: side, the row it is a window of, unit vector [d], and whether it has a text."""
-
-    side: Side
-    parent: str | None
-    vector: NDArray[np.float32]
-    has_text: bool
-
-
-def entries_of(file: LedgerFile, collection: Collection, ids: Sequence[str]) -> dict[str, Entry]:
-    """Those of the ids that are entered; vectors are kept from then on, as Chroma is slow to tell them."""
-    found = _entries(file.connection, ids)
-    if any(vector is None for *_, vector in found):
-        with file.transaction() as run:
-            numbers = {id_: number for number, id_, *_, vector in _entries(run, ids) if vector is None}
-            _fetch_vectors(run, collection, numbers)
-            found = _entries(run, ids)
-    return {
-        id_: Entry(SIDES[side], parent, _vector(vector), bool(has_text))
-        for _, id_, side, parent, has_text, vector in found
-        if vector is not None
-    }
-
-
-def _vector(stored: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(stored, dtype=_STORED).astype(np.float32)
-
-
-def _entries(
-    run: sqlite3.Connection, ids: Sequence[str]
-) -> list[tuple[int, str, int, str | None, int, bytes | None]]:
-    found = []
-    for page in pages(ids, PAGE):
-        query = f"SELECT rows.number, id, side, parent, has_text, vector FROM rows LEFT JOIN vectors USING (number) WHERE id IN ({_places(page)})"  # noqa: S608,E501
-        found += run.execute(query, page).fetchall()
-    return found
 
 
 # --- rows with a text ---------------------------------------------------------------------------------------

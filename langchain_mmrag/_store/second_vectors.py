@@ -25,7 +25,8 @@ from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.ledger import Ledger
-from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages, rows_of
+from langchain_mmrag._store.ledger_content import rows_of
+from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import Side, unit
 
