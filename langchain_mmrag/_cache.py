@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from tempfile import NamedTemporaryFile
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE: Final = "LANGCHAIN_MMRAG_CACHE"
 """Environment variable with the folder to keep such files in, in place of the user's cache folder."""
@@ -27,3 +37,56 @@ def user_cache() -> Path:
 def default_media_directory() -> Path:
     """Folder for pictures taken out of files: `media` in `user_cache`."""
     return user_cache() / "media"
+
+
+def kept(kind: str, name: str, state: list[Any], make: Callable[[], T], *, keep: bool = True) -> T:
+    """What was made before for a thing that is still as it was then; else what is made now.
+
+    A damaged file is as good as none, and a folder that cannot be written is no error.
+
+    Args:
+        kind: Folder in `user_cache`.
+        name: The thing.
+        state: Numbers and strings that change when the thing does.
+        make: Makes a value that JSON can hold; a false one is not kept.
+        keep: Whether to write down what is made.
+    """
+    key = [name, *state]
+    try:
+        value = _read(_file(kind, name), key)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):  # RuntimeError is that of no home folder
+        value = None
+    if value is not None:
+        found: T = value
+        return found
+    made = make()
+    if keep and made:
+        try:
+            _write(_file(kind, name), {"key": key, "value": made})
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            logger.debug("%s of %s is not kept: %s", kind, name, error)
+    return made
+
+
+def _file(kind: str, name: str) -> Path:
+    return user_cache() / kind / f"{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:32]}.json"
+
+
+def _read(file: Path, key: list[Any]) -> Any:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return found["value"] if found["key"] == key else None
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    """All or nothing: another process may be reading."""
+    text = json.dumps(content)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8") as opened:
+        temporary = Path(opened.name)
+        opened.write(text)
+    try:
+        temporary.replace(file)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_mmrag.embeddings._hub import WHAT_TO_DO, fetch
 from langchain_mmrag.embeddings._open_clip_towers import shrinker, unchanged
+from langchain_mmrag.embeddings._question_catalog import (
+    content_digest,
+    model_config,
+    preprocess_settings,
+    tag_settings,
+)
+from langchain_mmrag.embeddings._question_tokens import QuestionTokenizer, question_tokenizer
 from langchain_mmrag.errors import MissingDependencyError, ModelUnavailableError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -88,7 +95,7 @@ class Blueprint:
     def fingerprint(self) -> str:
         """Equal for equal weights: a folder or a file is known by its content, not by its place."""
         named = [] if self.folder and self.name != TINY else [self.name]
-        weights = self.checkpoint or f"sha256-{_file_digest(self.weights())}"
+        weights = self.checkpoint or f"sha256-{content_digest(self.weights())}"
         return ":".join(["open_clip", *named, weights, str(self.dimension), self.config_digest])
 
 
@@ -152,18 +159,14 @@ def find_model(name: str, checkpoint: str | None, cache_dir: str | None) -> Blue
 
 
 def _by_name(name: str, checkpoint: str | None, cache_dir: str | None) -> Blueprint:
-    open_clip = import_open_clip()
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-
     known = name.replace("/", "-")  # "ViT-B/32" is how the CLIP paper writes it
-    model_cfg = open_clip.get_model_config(known)
+    model_cfg = _model_config(known)
     if model_cfg is None:
-        raise _unknown_model(name, [*open_clip.list_models(), TINY])
-    tags = open_clip.list_pretrained_tags_by_model(known)
-    tag = open_clip.get_pretrained_cfg(known, checkpoint) if checkpoint else {}
+        raise _unknown_model(name, [*import_open_clip().list_models(), TINY])
+    tag = _tag_settings(known, checkpoint) if checkpoint else {}
     if not tag and not (checkpoint and Path(checkpoint).is_file()):
-        raise _unknown_checkpoint(name, checkpoint, tags)
-    preprocess_cfg = merge_preprocess_dict(PreprocessCfg(), tag)
+        raise _unknown_checkpoint(name, checkpoint, import_open_clip().list_pretrained_tags_by_model(known))
+    preprocess_cfg = preprocess_settings(tag)
     preprocess_cfg["size"] = model_cfg["vision_cfg"].get("image_size", preprocess_cfg["size"])
     if tag:
         _warn_of_activation(known, checkpoint, model_cfg, tag)
@@ -175,10 +178,19 @@ def _by_name(name: str, checkpoint: str | None, cache_dir: str | None) -> Bluepr
     return Blueprint(known, None, model_cfg, preprocess_cfg, None, partial(Path, str(checkpoint)))
 
 
-def _in_folder(name: str, folder: Path) -> Blueprint:
-    import_open_clip()
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+def _model_config(name: str) -> dict[str, Any] | None:
+    config: dict[str, Any] | None = model_config(name) or import_open_clip().get_model_config(name)
+    return config
 
+
+def _tag_settings(name: str, checkpoint: str) -> dict[str, Any]:
+    """Settings of a tag; none for a file, which open_clip need not be asked about if no tag is written so."""
+    if Path(checkpoint).is_file() and not re.fullmatch(r"[\w-]+", checkpoint):
+        return {}
+    return tag_settings(name, checkpoint, lambda: import_open_clip().get_pretrained_cfg(name, checkpoint))
+
+
+def _in_folder(name: str, folder: Path) -> Blueprint:
     if not (folder / _CONFIG).is_file():
         what = f"{folder} holds no {_CONFIG}" if folder.is_dir() else f"there is no folder {folder}"
         msg = f"{name}: {what}. {WHAT_TO_DO}"
@@ -186,7 +198,7 @@ def _in_folder(name: str, folder: Path) -> Blueprint:
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         model_cfg = config["model_cfg"]
-        preprocess_cfg = merge_preprocess_dict(PreprocessCfg(), config.get("preprocess_cfg", {}))
+        preprocess_cfg = preprocess_settings(config.get("preprocess_cfg") or {})
         preprocess_cfg["size"] = model_cfg["vision_cfg"].get("image_size", preprocess_cfg["size"])
         int(model_cfg["embed_dim"]), dict(model_cfg["text_cfg"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -295,6 +307,13 @@ def load_tokenizer(blueprint: Blueprint) -> Any:
     return tokenizer
 
 
+def light_tokenizer(blueprint: Blueprint) -> QuestionTokenizer | None:
+    """What `load_tokenizer` gives, without importing open_clip; None for tokenizers of another kind."""
+    text_cfg, folder = blueprint.model_cfg["text_cfg"], blueprint.folder
+    name = blueprint.name if folder is None else ""
+    return question_tokenizer(name, text_cfg, None if folder is None else _merges_file(folder, text_cfg))
+
+
 def _merges_file(folder: Path, text_cfg: Mapping[str, Any]) -> Path | None:
     """The merges file beside the weights; the path in the configuration is of the machine they come from."""
     named = Path(text_cfg.get("tokenizer_kwargs", {}).get("bpe_path", "bpe.txt.gz")).name
@@ -318,8 +337,8 @@ def _warn_of_activation(
     name: str, checkpoint: str | None, model_cfg: Mapping[str, Any], tag: Mapping[str, Any]
 ) -> None:
     better = f"{name}-quickgelu" if tag.get("quick_gelu") else name.removesuffix("-quickgelu")
-    other = import_open_clip().get_model_config(better)
-    if bool(model_cfg.get("quick_gelu")) == bool(tag.get("quick_gelu")) or better == name or other is None:
+    alike = bool(model_cfg.get("quick_gelu")) == bool(tag.get("quick_gelu"))
+    if alike or better == name or _model_config(better) is None:
         return
     warnings.warn(
         f"the weights {checkpoint!r} were trained with another activation than {name!r} has, which makes the "
@@ -363,8 +382,3 @@ def _digest(content: str) -> str:
 def shape_digest(*parts: object) -> str:
     """A short digest of what objects say of themselves, less the addresses they happen to have in memory."""
     return _digest(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(parts)))
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_mmrag.embeddings._question_tokens import QuestionTokenizer
+
 _GROWTH = 4
 _MOST_TOKENS_A_BYTE = 4
 
@@ -27,6 +29,8 @@ def count_tokens(tokenizer: Any, texts: list[str]) -> list[int]:
         tokenizer: One whose context length is known.
         texts: Of any length; a run of letters without a break takes time by the square of its length.
     """
+    if isinstance(tokenizer, QuestionTokenizer):
+        return tokenizer.counts(texts)
     from open_clip import SimpleTokenizer
 
     if isinstance(tokenizer, SimpleTokenizer):  # its id of padding also stands for a "!" inside a word

@@ -18,6 +18,7 @@ from langchain_mmrag.embeddings._hub import state_digest
 from langchain_mmrag.embeddings._inputs import checked_texts
 from langchain_mmrag.embeddings._open_clip_tokens import context_length_of, count_tokens, padding_of
 from langchain_mmrag.embeddings._open_clip_towers import can_trim, encode_trimmed, unchanged
+from langchain_mmrag.embeddings._question_model import QuestionModel
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings, TruncatedTextWarning
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 
@@ -118,13 +119,17 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         self._blueprint: models.Blueprint | None = None
         self._loaded: models.Loaded | None = None
         self._own_tokenizer: Any = None
+        self._questions = QuestionModel()
         self._trims: bool | None = None
         self._fingerprint: str | None = None
         self._warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the loaded model and the lock; a model that was handed in goes along."""
-        transient = {"_lock", "_blueprint", "_loaded", "_own_tokenizer", "_trims", "_fingerprint", "_warned"}
+        transient = {
+            *("_lock", "_blueprint", "_loaded", "_own_tokenizer", "_questions"),
+            *("_trims", "_fingerprint", "_warned"),
+        }
         return {key: value for key, value in self.__dict__.items() if key not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -232,13 +237,31 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return self._ready().tokenizer
         with self._lock:
             if self._own_tokenizer is None:
-                self._own_tokenizer = models.load_tokenizer(self._found())
+                found = self._found()
+                self._own_tokenizer = models.light_tokenizer(found) or models.load_tokenizer(found)
             return self._own_tokenizer
 
     def _shrink(self, image: Image) -> Image:
         return self._ready().shrink(image)
 
     def _encode_texts(self, texts: list[str]) -> NDArray[np.float32]:
+        light = self._answer_lightly(texts)
+        return self._encode_in_torch(texts) if light is None else light
+
+    def _answer_lightly(self, texts: list[str]) -> NDArray[np.float32] | None:
+        """Few texts while the model is not loaded, without loading it; None where that cannot be."""
+        on_cpu = self.device in {None, "cpu"} and self.precision in {"auto", "fp32"}
+        if self._loaded is not None or not on_cpu or self._given[0] is not None or self._given[2] is not None:
+            return None
+        with self._lock:
+            answer = None if self._loaded is not None else self._questions.encode(self._found(), texts)
+        if answer is None:
+            return None
+        features, cut, length = answer
+        self._warn_of_cut(sum(cut), len(texts), length)
+        return features
+
+    def _encode_in_torch(self, texts: list[str]) -> NDArray[np.float32]:
         import torch
 
         loaded = self._ready()
@@ -267,10 +290,13 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return
         full = (tokens[:, -1] != padding_of(self._ready().tokenizer)).tolist()
         cut = self.truncated([text for text, is_full in zip(texts, full, strict=True) if is_full])
-        if any(cut):
+        self._warn_of_cut(sum(cut), len(texts), tokens.shape[1])
+
+    def _warn_of_cut(self, cut: int, among: int, length: int) -> None:
+        if cut and not self._warned:
             self._warned = True
             msg = (
-                f"{self!r} reads {tokens.shape[1]} tokens of a text; the end of {sum(cut)} of {len(texts)} "
+                f"{self!r} reads {length} tokens of a text; the end of {cut} of {among} "
                 "texts did not enter its vector. Split long texts; truncated() tells which. This is said once"
             )
             warnings.warn(msg, TruncatedTextWarning, stacklevel=2)

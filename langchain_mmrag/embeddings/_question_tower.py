@@ -1,0 +1,234 @@
+"""The text tower of a CLIP model in NumPy, on weights that are mapped into memory.
+
+A question is a dozen tokens: importing torch for it and copying both towers takes a hundred times as long as
+the answer. Here only what a question touches is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+_Shapes = dict[str, tuple[int, ...]]
+
+_EPSILON: Final = 1e-5  # of torch's LayerNorm
+_QUICK: Final = 1.702  # of QuickGELU
+_HEADER_BYTES: Final = 8
+_MODEL_KEYS: Final = {
+    *("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"),
+    *("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"),
+}
+_TEXT_KEYS: Final[dict[str, Any]] = {  # what a tower of this kind may say; None: any value
+    "context_length": None,
+    "vocab_size": None,
+    "width": None,
+    "heads": None,
+    "layers": None,
+    "mlp_ratio": None,
+    "tokenizer_kwargs": None,
+    "pad_id": None,
+    "eos_id": None,
+    "embed_cls": False,
+    "no_causal_mask": False,
+    "output_tokens": False,
+    "pool_type": "argmax",
+    "proj_bias": False,
+    "proj_type": "linear",
+}
+_BLOCK: Final = {
+    "ln_1.weight": ("width",),
+    "ln_1.bias": ("width",),
+    "attn.in_proj_weight": ("three", "width"),
+    "attn.in_proj_bias": ("three",),
+    "attn.out_proj.weight": ("width", "width"),
+    "attn.out_proj.bias": ("width",),
+    "ln_2.weight": ("width",),
+    "ln_2.bias": ("width",),
+    "mlp.c_fc.weight": ("inner", "width"),
+    "mlp.c_fc.bias": ("inner",),
+    "mlp.c_proj.weight": ("width", "inner"),
+    "mlp.c_proj.bias": ("width",),
+}
+
+
+@dataclass(frozen=True)
+class QuestionTower:
+    """Ids to features, for a causal tower whose end token is pooled.
+
+    Attributes:
+        weights: By their names in open_clip, without the prefix of a separate tower.
+        layers: Number of blocks.
+        heads: Number of heads in each.
+        quick: Whether the activation is QuickGELU rather than GELU.
+    """
+
+    weights: Mapping[str, Floats]
+    layers: int
+    heads: int
+    quick: bool
+
+    def encode(self, rows: Sequence[Sequence[int]]) -> Floats:
+        """Features [n, d] of n texts of any lengths within the context, not normalised.
+
+        The position of the first token with the highest id is pooled; it sees only those before it, so what
+        comes after is left out. All tokens of all texts go through a layer as one matrix.
+        """
+        cut = [list(row)[: int(np.argmax(row)) + 1] for row in rows]
+        ends = np.cumsum([len(row) for row in cut])
+        spans = [slice(end - len(row), end) for row, end in zip(cut, ends.tolist(), strict=True)]
+        w = self.weights
+        with np.errstate(all="ignore"):  # damaged weights are told of by who looks at the vectors
+            x = w["token_embedding.weight"][np.concatenate(cut)]
+            x = x + np.concatenate([w["positional_embedding"][: len(row)] for row in cut])
+            for layer in range(self.layers):
+                x = self._block(x, f"transformer.resblocks.{layer}.", spans)
+            pooled = _normed(x[ends - 1], w["ln_final.weight"], w["ln_final.bias"])
+            features: Floats = pooled @ w["text_projection"]
+        return features
+
+    def _block(self, x: Floats, name: str, spans: list[slice]) -> Floats:
+        w = self.weights
+        y = _normed(x, w[f"{name}ln_1.weight"], w[f"{name}ln_1.bias"])
+        y = y @ w[f"{name}attn.in_proj_weight"].T + w[f"{name}attn.in_proj_bias"]
+        y = np.concatenate([self._attention(y[span]) for span in spans])
+        x = x + y @ w[f"{name}attn.out_proj.weight"].T + w[f"{name}attn.out_proj.bias"]
+        y = _normed(x, w[f"{name}ln_2.weight"], w[f"{name}ln_2.bias"])
+        y = y @ w[f"{name}mlp.c_fc.weight"].T + w[f"{name}mlp.c_fc.bias"]
+        y = _quick_gelu(y) if self.quick else _gelu(y)
+        added: Floats = x + y @ w[f"{name}mlp.c_proj.weight"].T + w[f"{name}mlp.c_proj.bias"]
+        return added
+
+    def _attention(self, qkv: Floats) -> Floats:
+        """Causal attention of one text: queries, keys and values [t, 3 w] to [t, w]."""
+        tokens, three = qkv.shape
+        depth = three // 3 // self.heads
+        q, k, v = qkv.reshape(tokens, 3, self.heads, depth).transpose(1, 2, 0, 3)
+        scores = q @ k.transpose(0, 2, 1) / np.float32(math.sqrt(depth))
+        scores[:, np.triu(np.ones((tokens, tokens), dtype=bool), 1)] = -np.inf
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        scores /= scores.sum(axis=-1, keepdims=True)
+        mixed: Floats = (scores @ v).transpose(1, 0, 2).reshape(tokens, three // 3)
+        return mixed
+
+
+def question_tower(weights: Path, model_cfg: Mapping[str, Any]) -> QuestionTower | None:
+    """The text tower in a file of weights; None unless it is known for certain how it computes.
+
+    Args:
+        weights: A safetensors file in open_clip's own layout.
+        model_cfg: Shape of the two towers, in open_clip's words.
+    """
+    text_cfg = model_cfg["text_cfg"]
+    if weights.suffix != ".safetensors" or not model_cfg.keys() <= _MODEL_KEYS or not _is_plain(text_cfg):
+        return None
+    try:
+        expected = _expected(text_cfg, int(model_cfg["embed_dim"]))
+        prefix = "text." if model_cfg.get("custom_text") else ""
+        found = _mapped(weights, prefix, expected)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None  # damaged or foreign: torch's own errors say how
+    if found is None:
+        return None
+    layers, heads = int(text_cfg.get("layers", 12)), int(text_cfg.get("heads", 8))
+    return QuestionTower(found, layers, heads, quick=bool(model_cfg.get("quick_gelu")))
+
+
+def _is_plain(text_cfg: Mapping[str, Any]) -> bool:
+    return all(
+        key in _TEXT_KEYS and (_TEXT_KEYS[key] is None or value == _TEXT_KEYS[key])
+        for key, value in text_cfg.items()
+    )
+
+
+def _expected(text_cfg: Mapping[str, Any], dimension: int) -> _Shapes:
+    """Every tensor of the tower with its shape."""
+    width, heads = int(text_cfg.get("width", 512)), int(text_cfg.get("heads", 8))
+    if width % heads:
+        msg = f"{heads} heads do not divide a width of {width}"
+        raise ValueError(msg)
+    sizes = {"width": width, "three": 3 * width, "inner": int(width * text_cfg.get("mlp_ratio", 4.0))}
+    shapes: _Shapes = {
+        "token_embedding.weight": (int(text_cfg.get("vocab_size", 49408)), width),
+        "positional_embedding": (int(text_cfg.get("context_length", 77)), width),
+        "ln_final.weight": (width,),
+        "ln_final.bias": (width,),
+        "text_projection": (width, dimension),
+    }
+    for layer in range(int(text_cfg.get("layers", 12))):
+        for name, shape in _BLOCK.items():
+            shapes[f"transformer.resblocks.{layer}.{name}"] = tuple(sizes[size] for size in shape)
+    return shapes
+
+
+def _mapped(path: Path, prefix: str, expected: _Shapes) -> dict[str, Floats] | None:
+    """The tensors of these names and shapes, without reading them; None if the file has others.
+
+    Raises:
+        OSError: If it cannot be mapped.
+        ValueError: If its header is none, or it is not as long as that says.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    start = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
+    if start > size:
+        return None
+    header = json.loads(data[_HEADER_BYTES:start])
+    header.pop("__metadata__", None)
+    if max(entry["data_offsets"][1] for entry in header.values()) != size - start:
+        return None
+    own = {name.removeprefix(prefix): entry for name, entry in _of_text(header, prefix)}
+    if own.keys() != expected.keys():
+        return None
+    tensors: dict[str, Floats] = {}
+    for name, shape in expected.items():
+        begin, end = own[name]["data_offsets"]
+        count = math.prod(shape)
+        if tuple(own[name]["shape"]) != shape or own[name]["dtype"] != "F32" or end - begin != 4 * count:
+            return None
+        tensors[name] = np.frombuffer(data, "<f4", count, start + begin).reshape(shape)
+    return tensors
+
+
+def _of_text(header: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """What in a file belongs to the text tower: all under its prefix, or all that is not of images."""
+    others = ("visual.", "logit_scale", "logit_bias")
+    for name, entry in header.items():
+        if name.startswith(prefix) if prefix else not name.startswith(others):
+            yield name, entry
+
+
+# --- what a layer does --------------------------------------------------------------------------------------
+
+
+def _normed(x: Floats, weight: Floats, bias: Floats) -> Floats:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = np.mean(centred * centred, axis=-1, keepdims=True)
+    normed: Floats = centred / np.sqrt(variance + np.float32(_EPSILON)) * weight + bias
+    return normed
+
+
+def _quick_gelu(x: Floats) -> Floats:
+    activated: Floats = x / (1 + np.exp(np.float32(-_QUICK) * x))
+    return activated
+
+
+def _gelu(x: Floats) -> Floats:
+    """GELU, x Φ(x), with the error function to 1.5e-7 by formula 7.1.26 of Abramowitz and Stegun (1964)."""
+    z = np.abs(x) * np.float32(math.sqrt(0.5))
+    t = 1 / (1 + np.float32(0.3275911) * z)
+    series = np.float32(1.061405429) * t
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        series = (series + np.float32(coefficient)) * t
+    tail = np.float32(0.5) * series * np.exp(-z * z)  # Φ(-|x|)
+    activated: Floats = x * np.where(x > 0, 1 - tail, tail)
+    return activated
