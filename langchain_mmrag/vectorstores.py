@@ -26,7 +26,8 @@ from langchain_mmrag._store.chroma import (
     same_length,
 )
 from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
-from langchain_mmrag._store.ledger_rows import PAGE
+from langchain_mmrag._store.ledger import Told
+from langchain_mmrag._store.ledger_rows import PAGE, Content
 from langchain_mmrag._store.pictures import save
 from langchain_mmrag._store.pipeline import Embedded, Inserter, pieces_of
 from langchain_mmrag._store.searching import DEFAULT_COLLECTION, SearchingChroma
@@ -220,8 +221,9 @@ class MultimodalChroma(SearchingChroma):
         windows = self._ledger.children(ids)
         gone = list(dict.fromkeys([*ids, *(id_ for part in windows.values() for id_ in part)]))
         for batch in self._batches(gone):
-            with self._writing(batch, [{}, {}]):
+            with self._writing(batch, [{}, {}]) as told:
                 self._collection.delete(ids=batch)
+                told.update(dict.fromkeys(batch))
 
     def _matching(self, ids: list[str] | None, conditions: Mapping[str, Any]) -> list[str]:
         if ids is None and not conditions:
@@ -442,23 +444,25 @@ class MultimodalChroma(SearchingChroma):
             ids = [str(row.id) for row in batch]
             gone = [id_ for parent in ids for id_ in stale.get(parent, ())]
             touched = [*ids, *gone]
-            with self._writing(touched, embedded.second):
+            with self._writing(touched, embedded.second) as told:
                 self._upsert(batch)
                 for part in self._batches(gone):
                     self._collection.delete(ids=part)
+                told.update((str(row.id), Content(row.text, row.metadata, row.vector)) for row in batch)
+                told.update(dict.fromkeys(gone))
 
     @property
     def _companions(self) -> tuple[SecondVectors, ...]:
         return self._companion, self._sounds
 
     @contextmanager
-    def _writing(self, ids: list[str], vectors: Sequence[Mapping[str, tuple[str, Vector]]]) -> Iterator[None]:
+    def _writing(self, ids: list[str], vectors: Sequence[Mapping[str, tuple[str, Vector]]]) -> Iterator[Told]:
         """Around every change to the collection: all that is kept beside it follows."""
         with ExitStack() as beside:
-            beside.enter_context(self._ledger.writing(ids))
+            told = beside.enter_context(self._ledger.writing(ids))
             for companion, made in zip(self._companions, vectors, strict=True):
                 beside.enter_context(companion.replacing(ids, made))
-            yield
+            yield told
 
     def _stale_windows(self, ids: list[str]) -> dict[str, list[str]]:
         """The windows, by parent, that replaced rows have and those written in their place have not."""
