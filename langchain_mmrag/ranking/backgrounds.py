@@ -9,7 +9,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langchain_mmrag.ranking.vectors import TINY, FloatArray, Places, cosines, unit
+from langchain_mmrag.ranking.moments import Moments
+from langchain_mmrag.ranking.vectors import TINY, FloatArray, Places, cosines, unit, units_of
 
 SAMPLE_SIZE = 1024
 """Vectors in a background: of smaller sides all, so that they are exact."""
@@ -96,7 +97,7 @@ class Background:
     def place_units(self, vectors: FloatArray) -> FloatArray:
         """`place` for vectors of norm 1."""
         # In float32, as the vectors are stored: twice as fast.
-        placed = (vectors - self.mean).astype(np.float32) @ self._whitening32
+        placed = (vectors.astype(np.float32, copy=False) - self._mean32) @ self._whitening32
         norms = np.sqrt(np.einsum("...d,...d->...", placed, placed))[..., None]
         result: FloatArray = placed / np.maximum(norms, TINY, dtype=np.float32)
         return result
@@ -107,15 +108,42 @@ class Background:
         return result
 
     @cached_property
+    def _mean32(self) -> NDArray[np.float32]:
+        return self.mean.astype(np.float32)
+
+    @cached_property
     def _whitening32(self) -> NDArray[np.float32]:
         return self.whitening.astype(np.float32)
 
-    def chance(self, query: FloatArray, bank: FloatArray) -> FloatArray:
-        """What a query [d] in the space of `place` scores by chance, hubs held back: the last is kept [m]."""
-        kept: tuple[FloatArray, FloatArray] | None = self.__dict__.get("_chance")
+    def chance(self, query: FloatArray, bank: FloatArray) -> tuple[float, float]:
+        """Mean and variance of what a query [d] in the space of `place` scores by chance, hubs held back.
+
+        Those of the last query are kept.
+        """
+        kept: tuple[FloatArray, tuple[float, float]] | None = self.__dict__.get("_chance")
         if kept is None or kept[0] is not query:
-            kept = query, cosines(self.placed, query) - self.hubness_in(bank)
+            kept = query, self._moments_in(bank).scored(query)
             self.__dict__["_chance"] = kept  # in one go: other threads ask other queries
+        return kept[1]
+
+    def chance_at(self, places: Places, query: FloatArray, bank: FloatArray) -> FloatArray:
+        """What single vectors of the sample score among the others [n]."""
+        return cosines(self.placed[places], query) - self.hubness_in(bank)[places]
+
+    def plain_chance(self, query: FloatArray) -> tuple[float, float]:
+        """Mean and variance of the plain cosines with a query [d]."""
+        return self._plain_moments.scored(query)
+
+    @cached_property
+    def _plain_moments(self) -> Moments:
+        return Moments.of(self.vectors)
+
+    def _moments_in(self, bank: FloatArray) -> Moments:
+        """Kept for one bank only: there are hardly ever two."""
+        kept: tuple[FloatArray, Moments] | None = self.__dict__.get("_moments")
+        if kept is None or kept[0] is not bank:
+            kept = bank, Moments.of(self.placed, self.hubness_in(bank))
+            self.__dict__["_moments"] = kept
         return kept[1]
 
     def chance_of(self, asking: Background) -> tuple[float, float]:
@@ -200,7 +228,7 @@ class Candidates:
     @cached_property
     def units(self) -> FloatArray:
         """The vectors, of norm 1 [n, d]."""
-        return unit(self.vectors)
+        return units_of(self.vectors)
 
     def placed_by(self, background: Background) -> FloatArray:
         """P_m of `vectors`, worked out once [n, d]."""

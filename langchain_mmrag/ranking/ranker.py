@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from langchain_mmrag.ranking.scores import (
     relevance,
     reordered,
 )
-from langchain_mmrag.ranking.vectors import TINY, FloatArray, Rank, Side, unit
+from langchain_mmrag.ranking.vectors import TINY, FloatArray, Rank, Side, cosines, unit
 
 # Chosen on several geometries, checked on seeds kept apart, each flat around its value: docs/decisions/0007.
 _FEEDBACK = 0.4
@@ -108,7 +109,7 @@ class Ranker:
         if len(self.searched) == 1:
             return self.standing(found)
         if self.rank == "raw":
-            return {side: each.units @ self.plain for side, each in found.items()}
+            return {side: cosines(each.units, self.plain) for side, each in found.items()}
         if self.rank == "centered":
             return {
                 side: unit(each.units - self.backgrounds[side].mean) @ self.centred
@@ -140,7 +141,7 @@ class Ranker:
         is, it is the cosine.
         """
         if self.by_rank:
-            return {side: np.clip(each.units @ self.plain, 0.0, 1.0) for side, each in found.items()}
+            return {side: np.clip(cosines(each.units, self.plain), 0.0, 1.0) for side, each in found.items()}
         count = sum(self.backgrounds[side].count for side in self.searched)
         return {side: self._relevances(side, each, count) for side, each in found.items()}
 
@@ -151,12 +152,12 @@ class Ranker:
         if self._main_side in self.backgrounds:
             mean, std = background.chance_of(self.backgrounds[self._main_side])
         else:
-            chance = background.chance(self.placed, self._bank)
-            mean, std = float(chance.mean()), float(chance.std())
+            mean, variance = background.chance(self.placed, self._bank)
+            std = sqrt(variance)
         sure = relevance((scores - mean) / max(std, TINY), count)
         for part in self.parts:
             if part.side == side and part.weight > 0:
-                sure[documents @ unit(part.vector) >= _SAME] = 1.0
+                sure[cosines(documents, unit(part.vector)) >= _SAME] = 1.0
         return sure
 
     @property

@@ -7,10 +7,10 @@ from math import erfc, sqrt
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from langchain_mmrag.ranking.backgrounds import PRIOR_STD, PRIOR_STD_ITEMS, Background, Candidates
-from langchain_mmrag.ranking.vectors import TINY, FloatArray, Places, Side, unit
+from langchain_mmrag.ranking.vectors import TINY, FloatArray, Side, cosines, unit
 
 TIE_BREAK = 1e-6
 
@@ -34,10 +34,21 @@ def calibrated_scores(
         bank: Vectors [b, d] of the query's side, among which hubs are known.
     """
     scores = found.scored(query, background, bank)
-    chance = background.chance(query, bank)
+    mean, variance = background.chance(query, bank)
+    count = len(background.placed)
+    own = np.flatnonzero(found.places >= 0)
+    if count == 1 or not len(own):
+        return (scores - _trust(count) * mean) / _spread(variance, count)
     # Leaving a document out of the mean of vectors as well would only move it farther along the same line.
-    left_out = (found.places >= 0) & (len(background.placed) > 1)
-    return _standardised(scores, chance, found.places, left_out)
+    theirs = background.chance_at(found.places[own], query, bank)
+    counts, means = np.full(len(scores), count), np.full(len(scores), mean)
+    variances = np.full(len(scores), variance)
+    counts[own] -= 1
+    means[own] = (count * mean - theirs) / counts[own]
+    squares = (count * (variance + mean**2) - np.square(theirs)) / counts[own]
+    variances[own] = np.maximum(squares - np.square(means[own]), 0.0)
+    result: FloatArray = (scores - _trust(counts) * means) / _spread(variances, counts)
+    return result
 
 
 def plain_scores(query: FloatArray, found: Candidates, background: Background) -> FloatArray:
@@ -49,27 +60,21 @@ def plain_scores(query: FloatArray, found: Candidates, background: Background) -
         background: Of their side.
     """
     # Nobody is left out here: that would shift documents of the sample against the others.
-    anyone = np.zeros(len(found.places), dtype=bool)
-    scores = found.units @ query
-    return _standardised(scores, background.vectors @ query, found.places, anyone, centred=False)
+    mean, variance = background.plain_chance(query)
+    return (cosines(found.units, query) - mean) / _spread(variance, len(background.vectors))
 
 
-def _standardised(
-    scores: FloatArray,
-    chance: FloatArray,
-    places: Places,
-    left_out: NDArray[np.bool_],
-    *,
-    centred: bool = True,
-) -> FloatArray:
-    own = np.where(left_out, chance[places], 0.0)
-    n = len(chance) - left_out
-    mean = (chance.sum() - own) / n
-    variance = np.maximum((np.square(chance).sum() - np.square(own)) / n - np.square(mean), 0.0)
-    trust = n / (n + PRIOR_STD_ITEMS)
-    spread = np.sqrt(trust * variance + (1 - trust) * PRIOR_STD**2)
-    result: FloatArray = (scores - (trust * mean if centred else mean)) / spread
-    return result
+def _trust(count: ArrayLike) -> FloatArray:
+    """What the background counts for beside the prior, from 0 to 1."""
+    n = np.asarray(count, dtype=np.float64)
+    trust: FloatArray = np.asarray(n / (n + PRIOR_STD_ITEMS))
+    return trust
+
+
+def _spread(variance: FloatArray | float, count: ArrayLike) -> FloatArray:
+    trust = _trust(count)
+    spread: FloatArray = np.sqrt(trust * variance + (1 - trust) * PRIOR_STD**2)
+    return spread
 
 
 def rank_scores(query: FloatArray, centred_query: FloatArray, found: Candidates, longest: int) -> FloatArray:
@@ -87,10 +92,11 @@ def rank_scores(query: FloatArray, centred_query: FloatArray, found: Candidates,
     longest = max(longest, len(found.vectors))
     documents = found.units
     quantile = NormalDist().inv_cdf
-    places = places_in_order(documents @ query).tolist()
+    places = places_in_order(cosines(documents, query)).tolist()
     # Blom's approximation of expected normal order statistics.
     expected = np.array([quantile((longest - place + 0.625) / (longest + 0.25)) for place in places])
-    return expected.reshape(len(places)) + TIE_BREAK * (documents @ centred_query)
+    scores: FloatArray = expected.reshape(len(places)) + TIE_BREAK * cosines(documents, centred_query)
+    return scores
 
 
 def places_in_order(scores: FloatArray) -> FloatArray:

@@ -34,6 +34,16 @@ def unit(vectors: ArrayLike) -> FloatArray:
     return result
 
 
+def units_of(vectors: ArrayLike) -> FloatArray:
+    """`unit` for rows [n, d], in single precision where they have it, as stored vectors do."""
+    rows = np.asarray(vectors)
+    if rows.dtype != np.float32:
+        return unit(rows)
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+    result: FloatArray = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > TINY)
+    return result
+
+
 def cosines(rows: FloatArray, vector: FloatArray) -> FloatArray:
     """Rows [n, d] times a vector [d], without widening the rows to the vector's precision."""
     result: FloatArray = (rows @ vector.astype(rows.dtype, copy=False)).astype(np.float64)
