@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -21,6 +23,7 @@ from langchain_mmrag.embeddings._inputs import (
     picture_of,
     text_of,
 )
+from langchain_mmrag.embeddings._reading_ahead import default_threads, reading_ahead
 from langchain_mmrag.errors import EmbeddingError, LoadError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, open_image
 from langchain_mmrag.types import ImageInput
@@ -64,7 +67,8 @@ class MultimodalEmbeddings(Embeddings, ABC):
     """Text and images to unit vectors of one space.
 
     A subclass writes `_encode_texts`, `_encode_images` and `fingerprint`. This class owns batches, order,
-    progress, checks, normalising, and lists of Python floats. Images are opened one batch at a time.
+    progress, checks, normalising, and lists of Python floats. Images are opened
+    a batch ahead, in threads.
 
     Args:
         batch_size: Inputs per call of the two encoders.
@@ -77,6 +81,7 @@ class MultimodalEmbeddings(Embeddings, ABC):
     show_progress: bool | None = None
     media_policy: MediaPolicy = DEFAULT_POLICY
     _dimension: int | None = None
+    _reading_threads: int = default_threads()
 
     def __init__(
         self,
@@ -110,8 +115,8 @@ class MultimodalEmbeddings(Embeddings, ABC):
     def _shrink(self, image: Image) -> Image:
         """Make a just opened image as small as the model needs, so that a batch of photographs stays small.
 
-        Optional; must not change what `_encode_images` returns for it. Runs in several threads at once, beside
-        `_encode_images`, which a call never runs twice at once.
+        Optional; must not change what `_encode_images` returns for it. It runs in several threads at once,
+        beside `_encode_images`, which itself never runs twice at once for one call.
         """
         return image
 
@@ -183,7 +188,10 @@ class MultimodalEmbeddings(Embeddings, ABC):
     def embed_images_array(
         self, images: Sequence[ImageInput], *, on_error: Literal["raise", "skip"] = "raise"
     ) -> ImageBatch:
-        """Embed images, one batch open at a time.
+        """Embed images; a few threads open those of the next batch while the model computes.
+
+        In memory are two batches, as small as the model needs them, and one opened image for each thread;
+        where an embedding does not make them small, one batch and those. Files are opened one by one.
 
         Args:
             images: Paths, URLs, data-URIs, bytes, binary files or `PIL.Image`s.
@@ -205,19 +213,20 @@ class MultimodalEmbeddings(Embeddings, ABC):
         kept: list[int] = []
         failures: list[ImageFailure] = []
         parts = []
-        side = self._min_side() if images else None
-        with self._progress(len(images), "image") as bar:
+        with self._progress(len(images), "image") as bar, self._reading(images) as read:
             for rows in chunks(range(len(images)), self.batch_size):
                 opened: dict[int, Image] = {}
                 for i in rows:
-                    try:
-                        opened[i] = self._shrink(open_image(images[i], self.media_policy, min_side=side))
-                    except LoadError as error:
-                        if not skip:
-                            raise _located(error, place(i), images[i]) from error
+                    found = next(read)
+                    if not isinstance(found, LoadError):
+                        opened[i] = found
+                    elif skip:
                         # A traceback keeps the frames it passed, and with them half-read images, alive.
-                        reason = error.with_traceback(None)
+                        reason = found.with_traceback(None)
                         failures.append(ImageFailure(i, describe_source(images[i]), reason))
+                    else:
+                        raise _located(found, place(i), images[i]) from found
+                    del found
                 if opened:
                     raw = self._encode_images(list(opened.values()))
                     names = [f"{place(i)} ({describe_source(images[i])})" for i in opened]
@@ -226,6 +235,23 @@ class MultimodalEmbeddings(Embeddings, ABC):
                 bar.update(len(rows))
         vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), dtype=np.float32)
         return ImageBatch(vectors, tuple(kept), tuple(failures))
+
+    def _reading(self, images: Sequence[ImageInput]) -> AbstractContextManager[Iterator[Image | LoadError]]:
+        """The images in order, opened and shrunk, or why one cannot be opened."""
+        side = self._min_side() if images else None
+
+        def read(index: int) -> Image | LoadError:
+            try:
+                return self._shrink(open_image(images[index], self.media_policy, min_side=side))
+            except LoadError as error:
+                return error
+
+        # One file or lazy picture named twice cannot be read twice at once.
+        objects = [id(image) for image in images if not isinstance(image, str | bytes | PathLike)]
+        threads = self._reading_threads if len(set(objects)) == len(objects) else 0
+        shrinks = type(self)._shrink is not MultimodalEmbeddings._shrink  # noqa: SLF001 - its own
+        ahead = max(self.batch_size, threads) if shrinks else threads
+        return reading_ahead(len(images), read, threads=threads, ahead=ahead)
 
     def _unit_rows(self, raw: ArrayLike, names: Sequence[str]) -> NDArray[np.float32]:
         """The encoder's answer as unit rows [len(names), d], checked."""

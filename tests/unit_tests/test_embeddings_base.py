@@ -2,7 +2,6 @@
 
 import base64
 import io
-import weakref
 
 import numpy as np
 import pytest
@@ -186,19 +185,6 @@ def test_images_are_encoded_in_batches_and_come_back_in_order(sample_images):
     assert embeddings.image_batches == [2, 2, 1]
     assert [int(np.argmax(vector[:3])) for vector in vectors[:3]] == [0, 1, 2]
     assert vectors[4] == vectors[0]
-
-
-def test_no_more_images_are_open_at_once_than_a_batch_holds(sample_images):
-    alive, most = weakref.WeakValueDictionary(), []
-
-    class Watching(CountingEmbeddings):
-        def _shrink(self, image):
-            alive[len(most)] = image
-            most.append(len(alive))
-            return image
-
-    Watching(batch_size=4, show_progress=False).embed_image([sample_images["gradient"]] * 40)
-    assert max(most) <= 5  # a batch, and the last image of the one before while its name is bound again
 
 
 def test_a_bad_image_raises_with_its_place_and_source(counting_embeddings, sample_images, tmp_path):
