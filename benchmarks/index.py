@@ -31,6 +31,7 @@ from search import drawn_pairs, unit
 
 from langchain_mmrag._store.ingest import Row
 from langchain_mmrag._store.ledger import Ledger
+from langchain_mmrag._store.pipeline import Embedded
 from langchain_mmrag.vectorstores import MultimodalChroma
 
 BATCH = 2000
@@ -120,7 +121,7 @@ def grow(store: MultimodalChroma, growing: Growing, start: int, stop: int) -> tu
         for number in range(start, stop, BATCH):
             rows = growing.rows(number, min(BATCH, stop - number))
             begun = time.process_time()
-            store._write(rows)  # noqa: SLF001  as `add_texts` does, once rows are embedded
+            store._insert(Embedded(rows, [{}, {}]))  # noqa: SLF001  as `add_texts` does
             total += time.process_time() - begun
     finally:
         del collection.upsert
@@ -235,7 +236,7 @@ def line(found: dict[str, Any]) -> str:
 
 def plot(found: list[dict[str, Any]], path: Path) -> None:
     """Draw time and disk a row and the time of queries over the number of rows."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only where something is drawn
+    from matplotlib.figure import Figure
 
     rows = [each["rows"] for each in found]
     figure = Figure(figsize=(13, 4.6), layout="constrained")
