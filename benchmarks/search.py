@@ -1,92 +1,101 @@
-"""What fair search costs beside a plain Chroma query, and whether it finds what an exact one would.
+"""What fair search costs beside other stores, and whether it finds what an exact one would.
 
-    python benchmarks/search.py [--rows 100000] [--share 0.5] [--features FEATURES.npy]
+    python benchmarks/search.py [--rows 1000,10000,100000] [--share 0.5] [--features FEATURES.npy]
+    python benchmarks/search.py --rows 1000000 --collection DIR --vectors VECTORS.npy --rivals none
 
 A collection of passages and pictures, as vectors only, with the geometry CLIP has: mixes of three documents'
 vectors about the mean of their side. They are mixes of real ones if FEATURES is given, an array [2, n, d]
 of unit vectors, row 0 of n pictures and row 1 of their captions; else of ones drawn with the moments
-measured on CLIP ViT-B-16. Half of the queries are captions, the other half pictures.
+measured on CLIP ViT-B-16. VECTORS are such mixes that were kept, and DIR is a collection that holds them.
 
-Every query is asked in each way in turn, so that whatever else the machine does falls on all of them. The
-exact order is that of the same scores over all documents.
+Every query is asked in each way in turn, so that whatever else the machine does falls on all of them. Plain
+ways are held against the exact order of cosines, fair ones against the exact order of the same scores, both
+over all documents. Vectors of queries are at hand for all: nothing here waits for a model.
 """
 
 import argparse
+import gc
+import os
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy is imported
 
 import numpy as np
-from langchain_core.embeddings import Embeddings
+from _geometry import drawn_pairs, grown, nearest
+from _measure import machine, table
+from _rivals import BUILDING, RIVALS, SEARCHING, WIDTH, Rival
+from PIL import Image
 
+from langchain_mmrag import MultimodalEmbeddings, Query
 from langchain_mmrag.ranking import Background, Candidates, Part, Ranker, unit
+from langchain_mmrag.reranking import CrossEncoderReranker
 from langchain_mmrag.vectorstores import MultimodalChroma
+
+__all__ = ["drawn_pairs", "fill", "grown", "unit"]
 
 K = 10
 QUERIES = 60
+RERANKED = 20
 EXACT_POOL = 400
+WORDS = (
+    "harbour",
+    "lamp",
+    "kite",
+    "bridge",
+    "river",
+    "street",
+    "train",
+    "horse",
+    "market",
+    "tower",
+    "window",
+)
 
 
-def drawn_pairs(n: int, d: int = 512) -> np.ndarray:
-    """Pictures and captions [2, n, d] with the means, spreads and cosines of CLIP's."""
-    rng = np.random.default_rng(0)
-    basis = np.linalg.qr(rng.normal(size=(d, d)))[0]
-    text_mean, image_mean = np.zeros(d), np.zeros(d)
-    text_mean[0] = 0.71
-    image_mean[:2] = 0.748 * np.array([0.332, np.sqrt(1 - 0.332**2)])
+class Stored(MultimodalEmbeddings):
+    """Vectors made beforehand: a text begins with the number of its own, a picture has it for its color."""
 
-    def content(power: float, shift: int) -> np.ndarray:
-        of = np.zeros((n, d))
-        of[:, 2:] = rng.normal(size=(n, d - 2)) * np.roll(np.arange(1, d - 1.0) ** -power, shift)
-        return unit(of)
-
-    shared = content(0.62, 0)
-    said = np.sqrt(0.319) * shared + np.sqrt(0.681) * content(0.55, 40)
-    shown = np.sqrt(0.319) * shared + np.sqrt(0.681) * content(0.55, 80)
-    texts = unit(text_mean + np.sqrt(1 - 0.71**2) * unit(said)) @ basis
-    images = unit(image_mean + np.sqrt(1 - 0.748**2) * unit(shown)) @ basis
-    return np.stack([images, texts])
-
-
-def grown(pairs: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """`n` pictures and `n` captions, each pair the same mix of three of the given pairs, with noise."""
-    rng = np.random.default_rng(1)
-    mixed = rng.integers(0, pairs.shape[1], (n, 3))
-    shares = np.sqrt(rng.dirichlet([2, 1, 0.5], n))
-    sides = []
-    for vectors in pairs:
-        mean = vectors.mean(axis=0)
-        content = vectors - mean
-        one, other = rng.integers(0, len(vectors), (2, n))
-        body = sum(shares[:, [k]] * content[mixed[:, k]] for k in range(3))
-        noise = (content[one] - content[other]) / np.sqrt(2)
-        sides.append(unit(mean + 0.93 * body + 0.37 * noise).astype(np.float32))
-    return sides[0], sides[1]
-
-
-class Stored(Embeddings):
-    """Vectors made beforehand: a text is the number of its vector, and so is the address of a picture."""
+    fingerprint = "stored"
 
     def __init__(self, images: np.ndarray, texts: np.ndarray) -> None:
-        self.images, self.captions = images, texts
+        super().__init__()
+        self.pictures, self.captions = images, texts
 
-    def embed_query(self, text: str) -> list[float]:
-        return self.captions[int(text)].tolist()
+    def _encode_texts(self, texts: list[str]) -> np.ndarray:
+        return np.stack([self.captions[int(text.split()[0])] for text in texts])
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self.embed_query(text) for text in texts]
+    def _encode_images(self, images: list[Image.Image]) -> np.ndarray:
+        colors = [image.getpixel((0, 0)) for image in images]
+        return np.stack([self.pictures[(red << 16) + (green << 8) + blue] for red, green, blue in colors])
+
+
+def colored(number: int) -> Image.Image:
+    return Image.new("RGB", (8, 8), (number >> 16, number >> 8 & 255, number & 255))
+
+
+def said(row: int) -> str:
+    """The words of a passage: few enough that many share one."""
+    return " ".join(WORDS[(row * step) % len(WORDS)] for step in (1, 5, 7))
 
 
 def fill(store: MultimodalChroma, images: np.ndarray, texts: np.ndarray) -> None:
     """Write vectors as another program would: the pictures themselves are not at hand."""
     order = np.random.default_rng(2).permutation(len(images) + len(texts))
-    vectors = np.concatenate([images, texts])
     for batch in np.array_split(order, max(1, len(order) // 5000)):
-        pictured = [bool(row < len(images)) for row in batch]
+        pictured = batch < len(images)
+        vectors = np.empty((len(batch), images.shape[1]), np.float32)
+        vectors[pictured] = images[batch[pictured]]
+        vectors[~pictured] = texts[batch[~pictured] - len(images)]
         store._collection.upsert(  # noqa: SLF001
             ids=[f"{'i' if is_image else 't'}{row}" for row, is_image in zip(batch, pictured, strict=True)],
-            embeddings=vectors[batch],
+            embeddings=vectors,
             documents=[
-                "" if is_image else f"passage {row}" for row, is_image in zip(batch, pictured, strict=True)
+                "" if is_image else f"passage {row} {said(row)}"
+                for row, is_image in zip(batch, pictured, strict=True)
             ],
             metadatas=[
                 {"modality": "image"} if is_image else {"source": "notes.md"} for is_image in pictured
@@ -95,102 +104,292 @@ def fill(store: MultimodalChroma, images: np.ndarray, texts: np.ndarray) -> None
 
 
 class Exact:
-    """The order of the scores over all documents."""
+    """Both orders over all documents: by cosine, and by the scores of fair search."""
 
     def __init__(self, store: MultimodalChroma, images: np.ndarray, texts: np.ndarray) -> None:
-        first = {"image": ("i", 0), "text": ("t", len(images))}
         samples = store._ledger.statistics()  # noqa: SLF001
-        self.vectors = {"image": images, "text": texts}
-        self.ids = {
-            side: [f"{letter}{start + row}" for row in range(len(self.vectors[side]))]
-            for side, (letter, start) in first.items()
-        }
+        self.vectors, self.first = {"image": images, "text": texts}, {"image": 0, "text": len(images)}
         self.backgrounds = {side: Background(s.count, unit(s.vectors)) for side, s in samples.items()}
         self.places = {side: {id_: at for at, id_ in enumerate(s.ids)} for side, s in samples.items()}
 
-    def best(self, vector: np.ndarray) -> list[str]:
-        """Ids of the ten best for a caption's vector; the scores are worked out for the 400 nearest."""
-        ranker = Ranker([Part("text", vector)], self.backgrounds, ("text", "image"))
-        found, ids = {}, {}
-        for side, vectors in self.vectors.items():
-            near = np.argsort(-(vectors @ ranker.search_vector(side).astype(np.float32)))[:EXACT_POOL]
-            ids[side] = [self.ids[side][row] for row in near]
-            places = [self.places[side].get(id_, -1) for id_ in ids[side]]
-            found[side] = Candidates(vectors[near], np.array(places))
+    def by_cosine(self, queries: np.ndarray) -> list[list[int]]:
+        """Rows of the ten nearest of each query [q, d]."""
+        found = {side: nearest(vectors, queries, K) for side, vectors in self.vectors.items()}
+        rows = np.concatenate([places + self.first[side] for side, (places, _) in found.items()], axis=1)
+        cosines = np.concatenate([each for _, each in found.values()], axis=1)
+        return np.take_along_axis(rows, np.argsort(-cosines, axis=1)[:, :K], 1).tolist()
+
+    def fair(self, queries: np.ndarray, asking: str) -> list[list[int]]:
+        """Rows of the ten best of each; the scores are worked out for the 400 nearest of a side."""
+        sides = ("text", "image")
+        rankers = [
+            Ranker([Part(asking, vector.astype(np.float64))], self.backgrounds, sides) for vector in queries
+        ]
+        near = {
+            side: nearest(vectors, np.stack([r.search_vector(side) for r in rankers]), EXACT_POOL)[0]
+            for side, vectors in self.vectors.items()
+        }
+        return [
+            self._best(ranker, {side: rows[at] for side, rows in near.items()})
+            for at, ranker in enumerate(rankers)
+        ]
+
+    def _best(self, ranker: Ranker, near: dict[str, np.ndarray]) -> list[int]:
+        found = {}
+        for side, rows in near.items():
+            ids = [f"{side[0]}{row + self.first[side]}" for row in rows]
+            places = np.array([self.places[side].get(id_, -1) for id_ in ids])
+            found[side] = Candidates(self.vectors[side][rows], places)
         scores = ranker.scores(found)
         ranked = sorted(
-            ((score, id_) for side in found for score, id_ in zip(scores[side], ids[side], strict=True)),
+            (
+                (score, int(row) + self.first[side])
+                for side in found
+                for score, row in zip(scores[side], near[side], strict=True)
+            ),
             reverse=True,
         )
-        return [id_ for _, id_ in ranked[:K]]
+        return [row for _, row in ranked[:K]]
+
+
+class World(NamedTuple):
+    """A filled store, what is in it, and the numbers of the vectors that ask."""
+
+    store: MultimodalChroma
+    images: np.ndarray
+    texts: np.ndarray
+    captions: np.ndarray
+    asked: list[int]
+
+
+Ask = Callable[[int], list[int]]
+
+
+class Section(NamedTuple):
+    """Ways to ask the same thing, the rows that each should find, and the way they are compared with."""
+
+    title: str
+    ways: dict[str, Ask]
+    best: dict[str, list[list[int]]]
+    base: str
+
+
+def rows_of(found: list[tuple[Any, float]]) -> list[int]:
+    return [int(document.id[1:]) for document, _ in found]
+
+
+def plain(world: World, vectors: np.ndarray, where: dict | None = None) -> Ask:
+    """A query of Chroma as any program asks it."""
+    collection, columns = world.store._collection, ["documents", "metadatas", "distances"]  # noqa: SLF001
+
+    def ask(number: int) -> list[int]:
+        found = collection.query(
+            query_embeddings=[vectors[number]], n_results=K, include=columns, where=where
+        )
+        return [int(id_[1:]) for id_ in found["ids"][0]]
+
+    return ask
+
+
+def sections(world: World, rivals: dict[str, Rival]) -> Iterator[Section]:
+    store, asked = world.store, world.asked
+    exact = Exact(store, world.images, world.texts)
+    texts, images = world.captions, store.embeddings.pictures
+
+    def fair(**settings: Any) -> Ask:
+        return lambda number: rows_of(store.search_ranked(f"{number}", k=K, **settings))
+
+    def worded(search: str) -> Ask:
+        return lambda number: rows_of(store.search_ranked(f"{number} {said(number)}", k=K, search=search))
+
+    by_image: Ask = lambda number: rows_of(store.search_ranked(Query(image=colored(number)), k=K))  # noqa: E731
+    nearest_of = {name: rival.nearest for name, rival in rivals.items()}
+    by_text = {name: lambda number, ask=ask: ask(texts[number], K) for name, ask in nearest_of.items()}
+    shown = {name: lambda number, ask=ask: ask(images[number], K) for name, ask in nearest_of.items()}
+    filtered = {
+        name: lambda number, rival=rival: rival.pictures(texts[number], K)
+        for name, rival in rivals.items()
+        if can_filter(rival, texts[0])
+    }
+    best_text, best_image = texts[asked], images[asked]
+    cosine, among_images = exact.by_cosine(best_text), nearest(world.images, best_text, K)[0].tolist()
+    fair_ways = {"fair": fair(), "fair, rank='rrf'": fair(rank="rrf")}
+    chroma = "plain Chroma"
+    yield Section(
+        "text queries over pictures and passages",
+        {chroma: plain(world, texts), **by_text, "rank='raw'": fair(rank="raw"), **fair_ways},
+        dict.fromkeys((chroma, *by_text, "rank='raw'"), cosine)
+        | {name: exact.fair(best_text, "text") for name in fair_ways},
+        chroma,
+    )
+    yield Section(
+        "picture queries over pictures and passages",
+        {chroma: plain(world, images), **shown, "fair": by_image},
+        {name: exact.by_cosine(best_image) for name in (chroma, *shown)}
+        | {"fair": exact.fair(best_image, "image")},
+        chroma,
+    )
+    yield Section(
+        "text queries for pictures alone",
+        {
+            chroma: plain(world, texts, {"modality": "image"}),
+            **filtered,
+            "modality='image'": fair(modality="image"),
+        },
+        dict.fromkeys((chroma, *filtered), among_images),
+        chroma,
+    )
+    yield Section(
+        "words, both, and what reading the best twenty again adds",
+        {
+            "search='vector'": worded("vector"),
+            "search='keyword'": worded("keyword"),
+            "search='hybrid'": worded("hybrid"),
+            f"best {RERANKED} by a small cross-encoder": reranked(store),
+        },
+        {},
+        "search='vector'",
+    )
+
+
+def can_filter(rival: Rival, vector: np.ndarray) -> bool:
+    try:
+        rival.pictures(vector, 1)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def reranked(store: MultimodalChroma) -> Ask:
+    """Search, then a cross-encoder of two layers with random weights: what one costs, not what it finds."""
+    reranker = CrossEncoderReranker(model=small_cross_encoder(), top_n=K)
+
+    def ask(number: int) -> list[int]:
+        documents = [
+            document for document, _ in store.search_ranked(f"{number}", k=RERANKED, modality="text")
+        ]
+        return [int(document.id[1:]) for document in reranker.compress_documents(documents, said(number))]
+
+    return ask
+
+
+def small_cross_encoder() -> Any:
+    """As wide and deep as the smallest that are in use: 2 layers, width 128."""
+    from sentence_transformers import CrossEncoder
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    marks = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "passage", *WORDS)
+    vocabulary = {word: number for number, word in enumerate(marks)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=marks[1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    config = BertConfig(
+        vocab_size=30_522,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=512,
+        num_labels=1,
+    )
+    with TemporaryDirectory() as folder:
+        BertForSequenceClassification(config).save_pretrained(folder)
+        BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=128).save_pretrained(folder)
+        return CrossEncoder(folder, device="cpu", local_files_only=True)
+
+
+def measure(section: Section, asked: list[int]) -> list[list[str]]:
+    """Ask every query in each way in turn; rows of the table."""
+    spent: dict[str, list[float]] = {name: [] for name in section.ways}
+    answers: dict[str, list[list[int]]] = {name: [] for name in section.ways}
+    for way in section.ways.values():
+        way(asked[0])
+    for number in asked:
+        for name, way in section.ways.items():
+            start = time.perf_counter()
+            answers[name].append(way(number))
+            spent[name].append(1e3 * (time.perf_counter() - start))
+    base = float(np.median(spent[section.base]))
+    return [
+        [
+            name,
+            f"{np.median(times):.2f}",
+            f"{np.quantile(times, 0.99):.2f}",
+            f"{np.median(times) / base:.2f}",
+            f"{recall(answers[name], section.best[name]):.3f}" if name in section.best else "",
+        ]
+        for name, times in spent.items()
+    ]
+
+
+def recall(found: list[list[int]], best: list[list[int]]) -> float:
+    """Part of the ten best that is among the ten found, the mean over queries."""
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, best, strict=True)]))
+
+
+def filled(names: list[str], vectors: np.ndarray, pictured: int, folder: Path) -> dict[str, Rival]:
+    """The rivals that could be made; says what each took, or why it is missing."""
+    rivals = {}
+    for name in names:
+        start = time.process_time()
+        try:
+            rivals[name] = RIVALS[name](vectors, pictured, folder)
+        except Exception as error:  # noqa: BLE001  packages of others fail in every way
+            print(f"{name}: not measured, {(str(error).splitlines() or [repr(error)])[0][:80]}")
+            continue
+        print(f"{name}: filled in {time.process_time() - start:.1f} s of CPU time", flush=True)
+    return rivals
+
+
+def run(rows: int, options: argparse.Namespace, folder: Path) -> None:
+    if options.vectors:
+        images, texts = np.load(options.vectors, mmap_mode="r")
+    else:
+        pairs = drawn_pairs(500) if options.features is None else np.load(options.features).astype(np.float64)
+        images, texts = grown(pairs, rows + QUERIES, folder / "vectors.npy")
+    pictured = int(rows * options.share)
+    place = options.collection or str(folder / "store")
+    store = MultimodalChroma("search", Stored(images, texts), persist_directory=place)
+    if store._collection.count() != rows:  # noqa: SLF001
+        start = time.process_time()
+        fill(store, images[:pictured], texts[pictured:rows])
+        print(f"Chroma: filled in {time.process_time() - start:.1f} s of CPU time", flush=True)
+    start = time.perf_counter()
+    store.search_ranked("0", k=K)
+    print(f"{rows:,} rows; the first search makes the index beside: {time.perf_counter() - start:.1f} s")
+    names = [] if options.rivals == "none" else list(RIVALS) if options.rivals == "all" else options.rivals
+    names = names.split(",") if isinstance(names, str) else names
+    both = np.concatenate([images[:pictured], texts[pictured:rows]]) if names else images[:0]
+    rivals = filled(names, both, pictured, folder)
+    step = max(1, pictured // options.queries)
+    world = World(
+        store, images[:pictured], texts[pictured:rows], texts, list(range(1, pictured, step))[:QUERIES]
+    )
+    for section in sections(world, rivals):
+        head = ["", "p50 ms", "p99 ms", "ratio", "recall@10"]
+        print(
+            f"\n{rows:,} rows, {section.title}\n\n{table(head, measure(section, world.asked))}\n", flush=True
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rows", default="1000,10000,100000")
     parser.add_argument("--share", type=float, default=0.5, help="of pictures")
-    parser.add_argument("--features")
+    parser.add_argument("--features", help="unit vectors of pairs [2, n, d]")
+    parser.add_argument("--vectors", help="kept vectors [2, rows or more, d], in place of mixing new ones")
+    parser.add_argument("--collection", help="a folder; filled if it does not hold as many rows")
+    parser.add_argument("--queries", type=int, default=QUERIES, help="of each kind")
+    parser.add_argument("--rivals", default="all", help=f"none, or some of {','.join(RIVALS)}")
     options = parser.parse_args()
-    pairs = drawn_pairs(500) if options.features is None else np.load(options.features).astype(np.float64)
-    images, texts = grown(pairs, options.rows + QUERIES)
-    pictured = int(options.rows * options.share)
-    with TemporaryDirectory() as folder:
-        store = MultimodalChroma("search", Stored(images, texts), persist_directory=folder)
-        fill(store, images[:pictured], texts[pictured : options.rows])
-        start = time.perf_counter()
-        store.search_ranked("0", k=K)
-        print(
-            f"{options.rows:,} rows; the first search makes the ledger: {time.perf_counter() - start:.1f} s"
-        )
-        compare(store, images[:pictured], texts[pictured : options.rows])
-
-
-def compare(store: MultimodalChroma, images: np.ndarray, texts: np.ndarray) -> None:
-    """Print time and recall of each way, interleaved."""
-    captions: np.ndarray = store.embeddings.captions
-    asked = [str(row) for row in range(0, len(images), max(1, len(images) // QUERIES))][:QUERIES]
-    collection = store._collection  # noqa: SLF001
-
-    def plain(query: str) -> list[str]:
-        columns = ["documents", "metadatas", "distances"]
-        return collection.query(query_embeddings=[captions[int(query)]], n_results=K, include=columns)["ids"][
-            0
-        ]
-
-    def filtered(query: str) -> list[str]:
-        near = [store.similarity_search_with_score(query, K, modality=side) for side in ("image", "text")]
-        return [str(found.id) for of_side in near for found, _ in of_side]
-
-    ways = {
-        "plain Chroma query": plain,
-        "fair, rank='calibrated'": lambda query: ids(store.search_ranked(query, k=K)),
-        "fair, rank='rrf'": lambda query: ids(store.search_ranked(query, k=K, rank="rrf")),
-        "rank='raw'": lambda query: ids(store.search_ranked(query, k=K, rank="raw")),
-        "two filtered queries": filtered,
-    }
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    answers: dict[str, list[list[str]]] = {name: [] for name in ways}
-    for query in asked:
-        for name, way in ways.items():
-            start = time.perf_counter()
-            answers[name].append(way(query))
-            spent[name].append(time.perf_counter() - start)
-    exact = Exact(store, images, texts)
-    best = [exact.best(captions[int(query)].astype(np.float64)) for query in asked]
-    base = np.median(spent["plain Chroma query"])
-    print(f"{'':26}{'p50 ms':>8}{'p99 ms':>8}{'ratio':>8}{'recall@10 of the exact fair order':>36}")
-    for name, times in spent.items():
-        recall = np.mean([len(set(a) & set(b)) / K for a, b in zip(answers[name], best, strict=True)])
-        print(
-            f"{name:26}{np.median(times) * 1e3:8.1f}{np.quantile(times, 0.99) * 1e3:8.1f}"
-            f"{np.median(times) / base:8.2f}{recall:36.3f}"
-        )
-
-
-def ids(found: list) -> list[str]:
-    return [document.id for document, _ in found]
+    print(machine(1))
+    print(f"graphs: {WIDTH} neighbors, effort {BUILDING} at making and {SEARCHING} at asking\n")
+    for rows in (int(count) for count in options.rows.split(",")):
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            run(rows, options, Path(folder))
+            gc.collect()
 
 
 if __name__ == "__main__":
