@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ Classifier = Annotated[
     str,
     typer.Option("--model", help="OpenCLIP model, or mmrag-tiny for the embedded one."),
 ]
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 _IN_PYTHON = "create_rag_chain(..., images=False)"
 _ON_COMMAND_LINE = "mmrag ask --text-only"
 
@@ -54,7 +56,14 @@ Html = Annotated[Path | None, typer.Option("--html", help="Also write the hits a
 
 
 def main() -> None:
-    """Run the command; an expected error is one line on stderr and exit status 1, a warning one line."""
+    """Run the command; an expected error is one line on stderr and exit status 1, a warning one line.
+
+    Threads of torch sleep while they wait (`OMP_WAIT_POLICY=PASSIVE`), and NumPy takes one
+    (`OPENBLAS_NUM_THREADS=1`), as a question is too small to be shared out; what the environment says of
+    these goes before.
+    """
+    for setting, value in _THREADS.items():  # read when torch and NumPy are imported, later
+        os.environ.setdefault(setting, value)
     warnings.formatwarning = lambda message, *_place, **_line: f"{_one_line(message)}\n"
     try:
         app()
