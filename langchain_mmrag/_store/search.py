@@ -14,7 +14,7 @@ from langchain_mmrag._record import EmbeddingRecord, mismatch
 from langchain_mmrag._store.backgrounds import Backgrounds, Prior
 from langchain_mmrag._store.beside import STANDS_OUT, Beside, Second
 from langchain_mmrag._store.by_text import ByText
-from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, tilted
+from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, nearest_of, tilted
 from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, where
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
@@ -42,7 +42,7 @@ from langchain_mmrag.types import CHUNK_START, Modality
 if TYPE_CHECKING:
     from chromadb import Collection
 
-_CANDIDATES = 40  # of each side: the ten best by the scores that count are among them
+_CANDIDATES = 30  # of each side: the ten best by the scores that count are among them
 _LARGE = 10_000
 _COUNTED_FOR_S = 1.0
 
@@ -83,6 +83,7 @@ class Search:
         self._by_text = ByText(collection, ledger, companion)
         self._backgrounds = Backgrounds(ledger, prior)
         self._counted: tuple[object, float] = (None, 0.0)
+        self._checked: tuple[object, int, float] = (None, 0, 0.0)
 
     # --- ranked ---------------------------------------------------------------------------------------------
 
@@ -181,13 +182,17 @@ class Search:
             return []
         ranker = Ranker(parts, backgrounds, searched, how.rank)
         beside = self._beside(asked, want, how, searched, count, depth)
-        is_free = want.is_free or (modality == "image" and self._are_pictures(want, there))
+        if self._is_whole_side(want, modality, there):
+            want = replace(want, condition=None)
+        is_free = want.is_free
         ids = self._candidates(ranker, want, is_free and count > FILTERED_BELOW, depth)
         more = [id_ for id_ in dict.fromkeys(beside.ids(depth)) if id_ not in set(ids)]
         rows = self._entries([*ids, *self._by_text.allowed(more, want)])
         listed = {
             side: [(id_, entry) for id_, entry in rows.items() if entry.side == side] for side in searched
         }
+        if ranker.is_plain and not beside:
+            listed = {side: nearest_of(ranker, each, depth) for side, each in listed.items()}
         found = {
             side: Candidates(
                 np.stack([entry.vector for _, entry in each]),
@@ -232,16 +237,19 @@ class Search:
         return {side: each.background for side, each in sampled.items()}
 
     @staticmethod
-    def _are_pictures(want: Wanted, there: Mapping[Side, set[str]]) -> bool:
-        """Whether nothing but pictures is wanted, and no film goes by a picture: the side is all of them."""
-        return want.condition == of_modality("image") and not want.options and there["image"] == {"image"}
+    def _is_whole_side(want: Wanted, modality: Modality | None, there: Mapping[Side, set[str]]) -> bool:
+        """Whether nothing is wanted but a modality that is all of one side and nothing of the other."""
+        sides = [modalities for modalities in there.values() if modality in modalities]
+        is_all = modality is not None and sides == [{modality}]
+        return is_all and want.condition == of_modality(modality) and not want.options
 
     def _candidates(self, ranker: Ranker, want: Wanted, is_free: bool, depth: int) -> list[str]:
         if is_free and lie_apart(ranker.backgrounds):
             return tilted(self._collection(), ranker, depth)
+        is_only = len(ranker.searched) == 1 and (want.condition is not None or not self._has_other(ranker))
         conditions = (
             [want.condition]
-            if len(ranker.searched) == 1  # the only one there is, or asked for by a condition on the modality
+            if is_only  # the only one there is, or asked for by a condition on the modality
             else [where(want.condition, of_side(side)) for side in ranker.searched]
         )
         found: list[str] = []
@@ -249,6 +257,10 @@ class Search:
             narrowed = replace(want, condition=condition)
             found += self._near_ids([ranker.search_vector(side)], depth, narrowed)[0]
         return found
+
+    @staticmethod
+    def _has_other(ranker: Ranker) -> bool:
+        return sum(each.count > 0 for each in ranker.backgrounds.values()) > len(ranker.searched)
 
     def _near_ids(self, vectors: Sequence[FloatArray], n: int, want: Wanted) -> list[list[str]]:
         return near_ids(self._collection(), vectors, n, want.condition, **want.options)
@@ -268,9 +280,16 @@ class Search:
                 picture = Picture(term.content, self._policy(), wants_facts=self._embedder.opens_files_itself)
                 vector = self._embedder.image(picture)
             parts.append(Part(term.side, vector.astype(np.float64), term.weight))
-        for part in parts:
-            self._record.check(len(part.vector))
+        for dimension in {len(part.vector) for part in parts}:
+            self._check(dimension)
         return parts
+
+    def _check(self, dimension: int) -> None:
+        """Look at the record, for large collections as often as their rows are counted."""
+        collection, known_until = self._collection().id, self._counted[1]
+        if self._checked != (collection, dimension, known_until) or known_until <= monotonic():
+            self._record.check(dimension)
+            self._checked = collection, dimension, known_until
 
     # --- by words, and by second vectors --------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ from langchain_mmrag.ranking.vectors import (
     Rank,
     SearchMode,
     Side,
+    cosines,
     unit,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "SearchMode",
     "Side",
     "calibrated_scores",
+    "cosines",
     "feedback",
     "hubness",
     "mmr_order",

@@ -68,7 +68,7 @@ class Ranker:
 
     def search_vector(self, side: Side) -> FloatArray:
         """The unit vector [d] by whose cosines with a side's stored vectors its candidates are found."""
-        if self._is_plain:
+        if self.is_plain:
             return self.plain
         if self.rank == "centered":
             return self.centred
@@ -100,7 +100,7 @@ class Ranker:
 
     def vectors(self, side: Side, found: Candidates) -> FloatArray:
         """The candidates as they lie in the space they are ranked in, where sides can be compared [n, d]."""
-        if self._is_plain and len(self.searched) == 1:
+        if self.is_plain and len(self.searched) == 1:
             return found.units
         return found.placed_by(self.backgrounds[side])
 
@@ -161,7 +161,8 @@ class Ranker:
         return sure
 
     @property
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
+        """Whether documents are ranked within their side by the cosine with the query as it was embedded."""
         return len(self.searched) == 1 or self.rank in {"raw", "rrf"} or self.by_rank
 
     @cached_property
