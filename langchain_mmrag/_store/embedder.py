@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_mmrag._store.pictures import Picture
+from langchain_mmrag._store.query_cache import QueryCache
 from langchain_mmrag.embeddings.base import ImageFailure, MultimodalEmbeddings
 from langchain_mmrag.errors import EmbeddingError, LoadError, UnsupportedModalityError
 from langchain_mmrag.text_splitters import CLIPTextSplitter, Span
@@ -28,6 +29,7 @@ class Embedder:
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding
         self._splitter: CLIPTextSplitter | None = None
+        self._queries = QueryCache()
 
     @property
     def name(self) -> str:
@@ -52,7 +54,10 @@ class Embedder:
         return callable(getattr(self._embedding, "embed_image", None))
 
     def query(self, text: str) -> Vectors:
-        """The vector [d] of a text that is asked for."""
+        """The vector [d] of a text that is asked for; those of the last texts are kept, see `QueryCache`."""
+        return self._queries.get(self._embedding, text, self._query)
+
+    def _query(self, text: str) -> Vectors:
         vector: Vectors = self._rows([self._embedding.embed_query(text)], 1)[0]
         return vector
 
