@@ -301,14 +301,16 @@ def small_cross_encoder() -> Any:
 def measure(section: Section, asked: list[int]) -> list[list[str]]:
     """Ask every query in each way in turn; rows of the table."""
     spent: dict[str, list[float]] = {name: [] for name in section.ways}
+    cpu = dict.fromkeys(section.ways, 0.0)
     answers: dict[str, list[list[int]]] = {name: [] for name in section.ways}
     for way in section.ways.values():
         way(asked[0])
     for number in asked:
         for name, way in section.ways.items():
-            start = time.perf_counter()
+            start, begun = time.perf_counter(), time.process_time()
             answers[name].append(way(number))
             spent[name].append(1e3 * (time.perf_counter() - start))
+            cpu[name] += 1e3 * (time.process_time() - begun) / len(asked)
     base = float(np.median(spent[section.base]))
     return [
         [
@@ -316,6 +318,7 @@ def measure(section: Section, asked: list[int]) -> list[list[str]]:
             f"{np.median(times):.2f}",
             f"{np.quantile(times, 0.99):.2f}",
             f"{np.median(times) / base:.2f}",
+            f"{cpu[name]:.2f}",
             f"{recall(answers[name], section.best[name]):.3f}" if name in section.best else "",
         ]
         for name, times in spent.items()
@@ -366,7 +369,7 @@ def run(rows: int, options: argparse.Namespace, folder: Path) -> None:
         store, images[:pictured], texts[pictured:rows], texts, list(range(1, pictured, step))[:QUERIES]
     )
     for section in sections(world, rivals):
-        head = ["", "p50 ms", "p99 ms", "ratio", "recall@10"]
+        head = ["", "p50 ms", "p99 ms", "ratio", "CPU ms", "recall@10"]
         print(
             f"\n{rows:,} rows, {section.title}\n\n{table(head, measure(section, world.asked))}\n", flush=True
         )
