@@ -312,7 +312,7 @@ def audio(folder: Path) -> None:
         path.with_suffix(".mp4").rename(path)
         report(f"AAC, {minutes} min, decoded", measured(SOUND, path), "s of sound")
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.unit_tests.speech import speech_file  # noqa: PLC0415
+    from tests.unit_tests.speech import speech_file
 
     speech_file(folder / "talk.wav", *("please send the report to the new office in london", 1.0) * 4)
     report("speech, PocketSphinx", measured(SOUND, folder / "talk.wav", "pocketsphinx"), "s of sound")
@@ -411,7 +411,7 @@ def office(folder: Path) -> None:
 @benchmark
 def images(folder: Path) -> None:
     """Pictures of a page, without and with a reader of the writing in them."""
-    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415
+    from PIL import Image, ImageDraw, ImageFont
 
     for number in range(4):
         image = Image.new("RGB", (900, 1200), "white")
