@@ -10,7 +10,7 @@ from typing import Any, Final
 
 EF_CONSTRUCTION: Final = 200
 """Candidates looked at for the neighbours of a new row. Twice Chroma's own: queries that lean towards one
-side find four to ten of a thousand rows more. The graph's width (`max_neighbors`) adds little, so it stays Chroma's."""
+side find four to ten of a thousand rows more. A wider graph (`max_neighbors`) adds little to that."""
 
 EF_SEARCH: Final = 150
 """Candidates looked at for an answer. Chroma's own 100 loses one in a hundred; 300 finds little more."""
