@@ -117,9 +117,10 @@ class MultimodalChroma(SearchingChroma):
     ) -> list[str]:
         """Add or replace documents; images are embedded by their picture, films by their thumbnails.
 
-        Up to 4096 documents are embedded before any is written, so an error leaves the collection as it was.
-        Of more, thousands are written while the next are embedded, in bounded memory: an error, or Ctrl-C,
-        leaves whole documents, those up to some place; the same call writes them again and goes on.
+        Up to 4096 documents, or 8 million characters, are embedded before any is written, so an error leaves
+        the collection as it was. Of more, thousands are written while the next are embedded, in bounded
+        memory: an error, or Ctrl-C, leaves whole documents, those up to some place; the same call writes them
+        again and goes on.
 
         Args:
             texts: Passages, or captions (or empty strings) of images.
@@ -381,6 +382,9 @@ class MultimodalChroma(SearchingChroma):
         on_error: OnError,
     ) -> list[str]:
         intake = Intake(self._embedder, self.media_policy, on_error)
+        bulk = self._bulk if self._bulk is not None and self._bulk.is_callers else None
+        if bulk is not None:
+            intake.decoded = bulk.decoded
         nothing = [None] * len(texts)
         rows = intake.rows(texts, metadatas or nothing, ids or nothing, images)
         if not rows:
@@ -392,9 +396,9 @@ class MultimodalChroma(SearchingChroma):
         written: list[str] = []
         pieces = deque(pieces_of(rows))
         del rows  # what is inserted need not be kept
-        if self._bulk is not None and self._bulk.is_callers:
+        if bulk is not None:
             while pieces:
-                self._bulk.add(self._embedded(intake, pieces.popleft(), written, self._bulk))
+                bulk.add(self._embedded(intake, pieces.popleft(), written, bulk))
         elif len(pieces) == 1:
             self._insert(self._embedded(intake, pieces.popleft(), written))
         else:

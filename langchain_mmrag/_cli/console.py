@@ -6,7 +6,7 @@ import logging
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,21 +32,32 @@ _SHOWN_FAILURES: Final = 20
 _ANY_FILE: Final = "…"
 _NAMED_FILES: Final = 3
 _BAR_DELAY_S: Final = 1.0
+_SMOOTHING: Final = 0.05  # files come in batches: the rate is a mean of many
+_LINE_EVERY_S: Final = 30.0
 
 
 class Bar:
-    """A bar over files; inside a long one the number of its documents moves."""
+    """A bar over files, with rate and time left; inside a long one the number of its documents moves.
+
+    Where stderr is no terminal there is a line at the start and one every half a minute.
+    """
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._bar: Any = None
         self._shown_at = 0.0
+        self._began_at = 0.0
+        self._is_terminal = True
 
     def __call__(self, done: int, total: int, source: str) -> None:
         """So many files are done, the last of them this one."""
         bar = self._opened(total)
         bar.set_postfix_str(_line(Path(source).name), refresh=False)
         bar.update(done - bar.n)
+        now = time.monotonic()
+        if not self._is_terminal and now - self._shown_at > _LINE_EVERY_S:
+            self._shown_at = now
+            typer.echo(f"{self._title}: {pace(done, total, now - self._began_at)}", err=True)
 
     def within(self, done: int, total: int, source: str, documents: int) -> None:
         """So many files are done, and so many documents of the next one."""
@@ -64,11 +75,34 @@ class Bar:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=self._title, unit=" files", delay=_BAR_DELAY_S, disable=None)
-            self._shown_at = time.monotonic()
-            if not sys.stderr.isatty():  # where no bar is shown
+            self._bar = tqdm(
+                total=total,
+                desc=self._title,
+                unit=" files",
+                delay=_BAR_DELAY_S,
+                smoothing=_SMOOTHING,
+                disable=None,
+            )
+            self._began_at = self._shown_at = time.monotonic()
+            self._is_terminal = sys.stderr.isatty()
+            if not self._is_terminal:  # where no bar is shown
                 typer.echo(f"{self._title} {_counted(total, 'file')} ...", err=True)
         return self._bar
+
+
+def pace(done: int, total: int, seconds: float) -> str:
+    """How far something is, how fast it goes and how long it will take, in words."""
+    told = f"{done} of {_counted(total, 'file')}"
+    if not done or seconds <= 0:
+        return told
+    left = round((total - done) * seconds / done)
+    return f"{told}, {done / seconds:.1f} files/s, {left // 60}:{left % 60:02} left"
+
+
+def where_time_went(seconds: Mapping[str, float]) -> str:
+    """The stages of an indexing run, which go on at the same time."""
+    stages = ", ".join(f"{name} {seconds[name]:.1f} s" for name in seconds if name != "total")
+    return f"In {seconds.get('total', 0.0):.1f} s, side by side: {stages}"
 
 
 @contextmanager
@@ -163,6 +197,8 @@ def print_report(report: IndexReport, store: Path, *, pruned: bool = False) -> N
     partly = f", {len({source for source, _ in report.partial})} read in part" if report.partial else ""
     written = _counted(report.documents, "document")
     typer.echo(f"{store}: {done}, {len(report.failed)} failed{partly} ({written} written)")
+    if report.seconds.get("total", 0.0) >= _BAR_DELAY_S:
+        typer.echo(where_time_went(report.seconds), err=True)
     if report.vanished:
         why = "nothing else in their folder can be read" if pruned else "--prune takes them out"
         gone = f"{_counted(report.vanished, 'file')} gone or passed over now"
@@ -232,6 +268,7 @@ def report_row(report: IndexReport) -> dict[str, Any]:
         "partial": [failure._asdict() for failure in report.partial],
         "ignored": dict(report.ignored),
         "unmatched": list(report.unmatched),
+        "seconds": {name: round(each, 3) for name, each in report.seconds.items()},
     }
 
 

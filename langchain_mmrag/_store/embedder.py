@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from langchain_mmrag._store.pictures import Picture
 from langchain_mmrag._store.query_cache import QueryCache
@@ -47,6 +48,22 @@ class Embedder:
     def opens_files_itself(self) -> bool:
         """Whether it reads the paths it is given by means of its own, which nothing here holds in check."""
         return not isinstance(self._embedding, MultimodalEmbeddings)
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether it makes pictures small before it embeds them, so that many may wait."""
+        kind = type(self._embedding)
+        return isinstance(self._embedding, MultimodalEmbeddings) and (
+            kind._shrink is not MultimodalEmbeddings._shrink  # noqa: SLF001 - one package
+        )
+
+    def min_side(self) -> int | None:
+        """The least shorter side, in pixels, that it needs of a JPEG; `None` for the whole of it."""
+        return self._embedding._min_side()  # noqa: SLF001 - one package
+
+    def shrunk(self, image: Image) -> Image:
+        """An upright RGB picture as small as it is needed; the vector is the same. For several threads."""
+        return self._embedding._shrink(image)  # noqa: SLF001
 
     @property
     def takes_pictures(self) -> bool:
@@ -133,7 +150,8 @@ class Embedder:
 
     def _batch(self, pictures: Sequence[Picture]) -> tuple[Vectors, Sequence[ImageFailure]]:
         if isinstance(self._embedding, MultimodalEmbeddings):
-            found = self._embedding.embed_images_array(cast("Any", pictures), on_error="skip")
+            given = [picture.decoded or picture for picture in pictures]
+            found = self._embedding.embed_images_array(cast("Any", given), on_error="skip")
             return found.vectors, found.failures
         if not callable(getattr(self._embedding, "embed_image", None)):
             msg = (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from PIL.Image import Image
 
 from langchain_mmrag._store.chroma import storable, storable_text
 from langchain_mmrag._store.embedder import Embedder, Vectors
@@ -149,6 +150,7 @@ class Intake:
         embedder: Makes the vectors.
         policy: What pictures may be opened.
         on_error: Raise at the first bad picture, or leave each of them out with a warning in the log.
+        decoded: Pictures that a loader has read under this policy, by the ids of their documents.
     """
 
     def __init__(self, embedder: Embedder, policy: MediaPolicy, on_error: OnError) -> None:
@@ -158,6 +160,7 @@ class Intake:
         self.embedder = embedder
         self.policy = policy
         self.on_error = on_error
+        self.decoded: Mapping[str, Image] = {}
 
     def rows(
         self,
@@ -180,7 +183,7 @@ class Intake:
             source = _source_of(row) if image is None else image
             if source is not None:
                 try:
-                    row.picture = self._picture(source, row.metadata)
+                    row.picture = self._picture(source, row.metadata, id_)
                 except LoadError as error:
                     self._failed(index, describe_source(source), error)
                     continue
@@ -253,10 +256,13 @@ class Intake:
         for part, vector in zip(parts, vectors, strict=True):
             part.vector = vector
 
-    def _picture(self, source: ImageInput, metadata: dict[str, Any]) -> Picture:
+    def _picture(self, source: ImageInput, metadata: dict[str, Any], id_: str | None) -> Picture:
         # What reads files by its own means must find them checked in full beforehand.
         wants_facts = self.embedder.opens_files_itself or not has_facts(metadata)
-        return Picture(source, self.policy, wants_facts=wants_facts)
+        picture = Picture(source, self.policy, wants_facts=wants_facts)
+        if id_ is not None and not wants_facts:
+            picture.decoded = self.decoded.get(id_)
+        return picture
 
     def _failed(self, index: int, name: str, error: LoadError) -> None:
         told = str(error) if name in str(error) else f"{name}: {error}"

@@ -36,6 +36,7 @@ class Picture:
     Attributes:
         source: An absolute path or a URL, or the bytes of a picture that has no address.
         facts: Format, size and digest, once it was read; `None` if they were not wanted.
+        decoded: What a loader has made of it already, under the same policy; `None` if it is to be read.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Picture:
         self._given = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         self.source = _address_or_bytes(source, policy)
         self.facts: ImageFacts | None = None
+        self.decoded: Image.Image | None = None
         self._policy = policy
         self._wants_facts = wants_facts or isinstance(self.source, bytes)  # its file is named by its digest
         self._file: BytesIO | None = None

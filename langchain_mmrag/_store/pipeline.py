@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Final, Self
+
+from PIL.Image import Image
 
 from langchain_mmrag._store.ingest import Row
 from langchain_mmrag._store.second_vectors import Vector
@@ -58,12 +60,15 @@ class Inserter:
         taken: Pieces that were given.
         inserted: Of these, in their order, those that are in the collection.
         seconds: How long the caller embedded and the thread inserted.
+        decoded: Pictures that the caller has read under the store's policy, as small as the embedding needs
+            them, by the ids of their documents.
     """
 
     def __init__(self, insert: Callable[[Embedded], None]) -> None:
         self.taken = 0
         self.inserted = 0
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.decoded: Mapping[str, Image] = {}
         self._insert = insert
         self._owner = threading.get_ident()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mmrag-insert")

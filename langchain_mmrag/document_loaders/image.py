@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal, Protocol
 
 from langchain_core.documents import Document
 from PIL import Image
@@ -51,6 +51,16 @@ _READ_AT_SIDE = 1600
 """Shorter side, in pixels, at which a large photograph is read: writing in it is seldom smaller."""
 
 
+class Taker(Protocol):
+    """Takes the picture that an `ImageLoader` has decoded, so that nobody decodes its file again."""
+
+    def min_side(self) -> int | None:
+        """The least shorter side, in pixels, that it may be decoded to; `None` for all there are."""
+
+    def take(self, image: Image.Image) -> None:
+        """The picture: upright, RGB."""
+
+
 class ImageLoader(FileLoader):
     """Load one picture, by path or address.
 
@@ -79,6 +89,7 @@ class ImageLoader(FileLoader):
     """
 
     name: ClassVar[str] = "image"
+    taker: Taker | None = None
 
     def __init__(
         self,
@@ -119,8 +130,12 @@ class ImageLoader(FileLoader):
     def parts(self, file: SourceFile) -> Iterator[Part]:
         """Yield the picture and what is read in it, page by page."""
         data = file.read()
-        side = _READ_AT_SIDE if self.ocr else 1  # without a reader few pixels are made
+        # Who reads writing decodes at a size of its own, and what is embedded is not to depend on that.
+        taker = None if self.ocr else self.taker
+        side = _READ_AT_SIDE if self.ocr else taker.min_side() if taker else 1  # for nobody few pixels
         decoded = decode(data, file.source, file.policy, min_side=side)
+        if taker is not None:
+            taker.take(to_rgb(decoded, file.source))
         own = facts_of(decoded.image)
         if decoded.image_format is SVG:
             said = svg_words(data)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from langchain_core.documents import Document
+from PIL.Image import Image
 
 from langchain_mmrag.document_loaders._ids import printable
 from langchain_mmrag.document_loaders._reading import Outcome
@@ -41,6 +42,7 @@ class FileInWork:
         problems: Why some of them cannot be written.
         outcome: How the reading ended; `None` while it goes on.
         seconds: How long the reading took.
+        picture: Of a picture, what was decoded of it, as small as the embedding needs it.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class FileInWork:
     problems: list[str] = field(default_factory=list)
     outcome: Outcome | None = None
     seconds: float = 0.0
+    picture: Image | None = None
     shows: Mapping[str, str] = field(default_factory=dict)
 
     @property

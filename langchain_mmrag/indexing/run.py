@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import BaseDocumentTransformer, Document
+from PIL.Image import Image
 
 from langchain_mmrag.citing import place_of
 from langchain_mmrag.document_loaders._ahead import Job, Results, in_order
@@ -22,17 +25,31 @@ from langchain_mmrag.document_loaders._ids import printable
 from langchain_mmrag.document_loaders._reading import Outcome, read_file
 from langchain_mmrag.document_loaders._walk import LoadFailure, Selection, find_files, glob_pattern
 from langchain_mmrag.document_loaders.base import file_sha256, pictures_folder
+from langchain_mmrag.document_loaders.image import ImageLoader
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
 from langchain_mmrag.errors import LoadError, StoreError
 from langchain_mmrag.indexing.file import FileInWork, is_gone, status_of
 from langchain_mmrag.indexing.known import Applied, Known, Maker, known_files
 from langchain_mmrag.indexing.report import Failed, IndexReport
 from langchain_mmrag.media import open_local
-from langchain_mmrag.types import FILE_SHA256, LOADER, MODALITY, PART, PARTS, PATH, PROBLEMS, SHA256
+from langchain_mmrag.types import (
+    FILE_SHA256,
+    LOADER,
+    MODALITY,
+    PART,
+    PARTS,
+    PATH,
+    PROBLEMS,
+    SHA256,
+    image_source,
+)
 
 if TYPE_CHECKING:
+    from langchain_mmrag._store.embedder import Embedder
     from langchain_mmrag._store.pipeline import Inserter
     from langchain_mmrag.vectorstores import MultimodalChroma
+
+logger = logging.getLogger(__name__)
 
 _BATCH_DOCUMENTS: Final = 64
 _BATCH_CHARS: Final = 2**20
@@ -77,6 +94,9 @@ class Run:
         self.unmatched: dict[str, int] = {}
         self._digests: dict[str, str] = {}
         self._inserter: Inserter
+        self._embedder = store._embedder  # noqa: SLF001 - one package
+        # The store's policy holds for what it embeds.
+        self._decodes_here = self._embedder.shrinks and options.policy == store.media_policy
         _ = options.reader  # made here once: threads would each make their own
 
     # --- which files ----------------------------------------------------------------------------------------
@@ -149,6 +169,8 @@ class Run:
 
     def _job(self, file: FileInWork) -> Callable[[], Results[Document | Outcome]]:
         def is_unchanged(loader: BaseLoader) -> bool:
+            if isinstance(loader, ImageLoader) and self._decodes_here:
+                loader.taker = _Taker(file, self._embedder)
             file.maker = Maker(str(getattr(loader, "fingerprint", "")), self.applied)
             file.status = status_of(file.path)
             file.is_stale = any(self._digest(path) != digest for path, digest in file.known.shows.items())
@@ -197,6 +219,8 @@ class Run:
     def _queue(self, file: FileInWork, document: Document) -> None:
         if not file.known.is_current(str(document.id), file.maker, file.sha256):
             self.pending.append((file, document))  # what an interrupted run wrote stays
+        else:
+            file.picture = None
         is_long = sum(len(waiting.page_content) for _, waiting in self.pending) >= _BATCH_CHARS
         if len(self.pending) >= _BATCH_DOCUMENTS or is_long:
             self.flush()
@@ -232,6 +256,8 @@ class Run:
         batch, self.pending = self.pending, []
         if batch:
             self._write_what_can(self._transformed(batch))
+        for file, _ in batch:
+            file.picture = None
         finished, self.finished = self.finished, []
         self.unsettled.extend((self._inserter.taken, file) for file in finished)
         self._inserter.advance()
@@ -274,6 +300,11 @@ class Run:
             if file.ends_with(document):
                 _put_notes(file, document)
         ids = [str(document.id) for _, document in batch]
+        self._inserter.decoded = {
+            str(document.id): file.picture
+            for file, document in batch
+            if file.picture is not None and image_source(document.metadata) == file.source
+        }
         self.store.add_documents([document for _, document in batch], ids=ids)
         self.counts["documents"] += len(batch)
         for file, document in batch:
@@ -384,6 +415,26 @@ class Run:
     def _failed(self, failure: LoadFailure) -> None:
         self.failing.add(failure.source)
         self.failed[Failed(printable(failure.source), printable(str(failure.error)))] = None
+
+
+@dataclass(frozen=True)
+class _Taker:
+    """Keeps the picture of a file until it is embedded, as small as that needs it."""
+
+    file: FileInWork
+    embedder: Embedder
+
+    def min_side(self) -> int | None:
+        try:
+            return self.embedder.min_side()
+        except Exception:  # noqa: BLE001 - of a model that cannot be had, who embeds tells
+            return 1
+
+    def take(self, image: Image) -> None:
+        try:
+            self.file.picture = self.embedder.shrunk(image)
+        except Exception:
+            logger.debug("%s is decoded once more", self.file.path, exc_info=True)
 
 
 def _absolute(given: str | os.PathLike[str]) -> Path:

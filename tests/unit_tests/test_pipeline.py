@@ -1,0 +1,249 @@
+"""What is added is inserted while more is embedded: in bounded memory, whole whatever stops it."""
+
+import json
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from langchain_mmrag import errors
+from langchain_mmrag._cli import console
+from langchain_mmrag._store import pipeline
+from langchain_mmrag.document_loaders import image
+from langchain_mmrag.document_loaders.kinds import LoaderOptions
+from langchain_mmrag.indexing import IndexReport, index_paths
+from langchain_mmrag.media import decode
+from langchain_mmrag.vectorstores import MultimodalChroma
+from tests.conftest import CountingEmbeddings
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(pipeline, "_ROWS", 8)
+
+
+@pytest.fixture
+def store(tmp_path) -> MultimodalChroma:
+    name = f"c{uuid.uuid4().hex}"
+    return MultimodalChroma(name, CountingEmbeddings(show_progress=False), persist_directory=str(tmp_path))
+
+
+def shades(folder: Path, count: int) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number:03}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
+    return list(map(str, paths))
+
+
+def assert_in_step(store: MultimodalChroma) -> None:
+    """The account beside the collection is of the rows that are in it, with nothing left undone."""
+    ids = store.get()["ids"]
+    assert store._ledger.count() == len(ids)
+    assert set(store._ledger.entries(ids)) == set(ids)
+
+
+def test_a_large_add_is_inserted_while_the_next_is_embedded(store, tmp_path, monkeypatch):
+    threads, upsert = [], store._upsert
+    embedding, embedded = threading.Event(), store._embedder.images
+    inserting = threading.Event()
+
+    def images(pictures, on_failure):
+        if store._collection.count() == 0 and not inserting.is_set():
+            return embedded(pictures, on_failure)
+        assert inserting.wait(20), "the piece before is not inserted meanwhile"
+        embedding.set()
+        return embedded(pictures, on_failure)
+
+    def slow(rows):
+        threads.append(threading.current_thread())
+        inserting.set()
+        if len(threads) == 1:
+            assert embedding.wait(20), "nothing is embedded while a piece is inserted"
+        upsert(rows)
+
+    monkeypatch.setattr(store, "_upsert", slow)
+    monkeypatch.setattr(store._embedder, "images", images)
+    monkeypatch.setattr(
+        pipeline.Inserter, "advance", _after(pipeline.Inserter.advance, lambda: inserting.wait(20))
+    )
+    ids = store.add_images(shades(tmp_path / "p", 40))
+    assert len(set(ids)) == 40
+    assert store.get_by_ids(ids)[39].metadata["width"] == 4
+    assert len(threads) == 3
+    assert threading.main_thread() not in threads
+    assert_in_step(store)
+
+
+def _after(method, step):
+    def call(*args):
+        method(*args)
+        step()
+
+    return call
+
+
+def test_what_fits_one_piece_is_all_or_nothing_and_of_more_whole_pieces_stay(store, tmp_path):
+    paths = shades(tmp_path / "p", 40)
+    Path(paths[15]).write_bytes(b"no picture")
+    Path(paths[37]).write_bytes(b"no picture")
+    with pytest.raises(errors.LoadError, match="document 15: "):
+        store.add_images(paths[:16])
+    assert store.get()["ids"] == []
+    with pytest.raises(errors.LoadError, match="document 21: "):
+        store.add_images(paths[16:])
+    assert len(store.get()["ids"]) == 16
+    assert_in_step(store)
+    assert len(store.add_images(paths, on_error="skip")) == 38
+    assert len(store.get()["ids"]) == 38
+
+
+def test_of_several_documents_with_one_id_the_last_wins_wherever_they_stand(store):
+    texts = [f"note {number}" for number in range(50)]
+    ids = [f"id-{number % 20}" for number in range(50)]
+    assert store.add_texts(texts, ids=ids) == ids
+    found = {document.id: document.page_content for document in store.get_by_ids(ids)}
+    assert found == dict(zip(ids, texts, strict=True))
+    assert_in_step(store)
+
+
+def test_an_error_of_the_inserting_thread_reaches_who_adds(store, monkeypatch):
+    def full(rows):
+        raise errors.StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "_upsert", full)
+    with pytest.raises(errors.StoreError, match="the disk is full"):
+        store.add_texts([f"note {number}" for number in range(100)])
+    assert len(store.embeddings.text_batches) <= 4, "embedding goes on though nothing can be written"
+    monkeypatch.undo()
+    store.add_texts(["one"])
+    assert_in_step(store)
+
+
+def test_no_more_than_two_pieces_wait_for_a_slow_disk(store, monkeypatch):
+    upsert, embedded, most = store._upsert, [0], [0]
+    written = [0]
+    embed = store._embedder.texts
+
+    def texts(given):
+        embedded[0] += len(given)
+        most[0] = max(most[0], embedded[0] - written[0])
+        return embed(given)
+
+    def slow(rows):
+        upsert(rows)
+        written[0] += len(rows)
+
+    monkeypatch.setattr(store._embedder, "texts", texts)
+    monkeypatch.setattr(store, "_upsert", slow)
+    store.add_texts([f"note {number}" for number in range(200)])
+    assert (written[0], most[0] <= 3 * 16) == (200, True)
+
+
+class SmallEmbeddings(CountingEmbeddings):
+    """Looks at pictures of 8 by 8 pixels."""
+
+    def _min_side(self):
+        return 16
+
+    def _shrink(self, image):
+        return image if image.size == (8, 8) else image.resize((8, 8))
+
+
+def test_a_picture_in_a_folder_is_decoded_once(tmp_path, monkeypatch):
+    embedding = SmallEmbeddings(show_progress=False)
+    store = MultimodalChroma(f"c{uuid.uuid4().hex}", embedding, persist_directory=str(tmp_path / "s"))
+    (tmp_path / "p").mkdir()
+    for name in ("a.png", "b.jpg"):
+        Image.effect_noise((640, 480), 80).save(tmp_path / "p" / name)
+    calls, decoded = [], decode.decode
+    for module in (decode, image):
+        monkeypatch.setattr(module, "decode", lambda *a, **k: calls.append(1) or decoded(*a, **k))
+    report = index_paths(store, tmp_path / "p", options=LoaderOptions(ocr=None))
+    assert (report, len(calls)) == (IndexReport(added=2), 2)
+    assert {*report.seconds} == {"total", "reading", "embedding", "inserting"}
+    rows = store.get(include=["embeddings", "metadatas"])
+    paths = [row["source"] for row in rows["metadatas"]]
+    assert embedding.embed_images_array(paths).vectors == pytest.approx(rows["embeddings"], abs=1e-6)
+
+
+STOPPED = """
+import json, os, signal, sys, threading
+from pathlib import Path
+from langchain_mmrag._store import pipeline
+from langchain_mmrag.document_loaders.image import ImageLoader
+from langchain_mmrag.indexing import index_paths
+from langchain_mmrag.vectorstores import MultimodalChroma
+from tests.conftest import CountingEmbeddings
+
+root, folder, stage = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+pipeline._ROWS = 16
+calls = [0]
+
+def stopping(method, at):
+    def call(*args, **options):
+        calls[0] += 1
+        if calls[0] == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return method(*args, **options)
+    return call
+
+class Stopping(CountingEmbeddings):
+    if stage == "embedding":
+        _encode_images = stopping(CountingEmbeddings._encode_images, 2)
+
+if stage == "reading":
+    ImageLoader.parts = stopping(ImageLoader.parts, 90)
+store = MultimodalChroma("stopped", Stopping(show_progress=False), persist_directory=folder)
+if stage == "inserting":
+    store._upsert = stopping(store._upsert, 2)
+try:
+    index_paths(store, root)
+except KeyboardInterrupt:
+    threads = [t for t in threading.enumerate() if t.name.startswith("mmrag-insert")]
+    for thread in threads:
+        thread.join(20)
+    print(json.dumps({"rows": len(store.get()["ids"]), "ledger": store._ledger.count()}))
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("stage", ["reading", "embedding", "inserting"])
+def test_ctrl_c_leaves_whole_rows_and_a_second_run_completes_them(tmp_path, stage):
+    shades(tmp_path / "p", 200)
+    code = [sys.executable, "-c", STOPPED, str(tmp_path / "p"), str(tmp_path / "s"), stage]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=100, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert 0 < told["rows"] < 200
+    assert told["rows"] == told["ledger"]
+    assert told["rows"] % 32 == 0, "what was embedded is not lost"
+    embedding = CountingEmbeddings(show_progress=False)
+    store = MultimodalChroma("stopped", embedding, persist_directory=str(tmp_path / "s"))
+    assert_in_step(store)
+    report = index_paths(store, tmp_path / "p")
+    assert report == IndexReport(added=200 - told["rows"], skipped=told["rows"])
+    assert sum(embedding.image_batches) == 200 - told["rows"]
+    assert_in_step(store)
+
+
+def test_how_far_a_run_is_is_told_with_its_rate_and_the_time_left():
+    assert console.pace(50, 200, 10.0) == "50 of 200 files, 5.0 files/s, 0:30 left"
+    assert console.pace(0, 1, 10.0) == "0 of 1 file"
+
+
+def test_where_stderr_is_no_terminal_a_line_comes_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr(console, "_LINE_EVERY_S", -1.0)
+    with console.progress("Indexing") as bar:
+        bar(1, 2, "a.md")
+        bar(2, 2, "b.md")
+    start, first, last = capsys.readouterr().err.splitlines()
+    assert start == "Indexing 2 files ..."
+    assert first.startswith("Indexing: 1 of 2 files, ")
+    assert last.endswith("files/s, 0:00 left")
