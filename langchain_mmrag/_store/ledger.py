@@ -313,6 +313,11 @@ class Ledger(LedgerAccess):
 
     # --- asking ---------------------------------------------------------------------------------------------
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it lies on disk, so that it need not be made anew in each process."""
+        return self._folder is not None
+
     def count(self) -> int:
         """Rows entered, of both sides."""
         return sum(self._run(state_of).counts)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from langchain_core.documents import BaseDocumentTransformer
 
-from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX
+from langchain_mmrag._store.ledger_rows import pages
+from langchain_mmrag.document_loaders._ids import FILE_ID_PREFIX, printable
 from langchain_mmrag.types import (
     FILE_SHA256,
     LOADER,
@@ -149,18 +150,36 @@ def known_files(
         is_kept: Whether a path is of a picture that was taken out of a file, and no file of its own.
     """
     files: dict[str, Known] = {}
-    is_few = not folders and len(named) <= _MOST_NAMED
-    where = {SOURCE: {"$in": sorted(named)}} if is_few else None
-    offset, count = 0, PAGE if named or folders else 0
-    while count == PAGE:
-        page: dict[str, Any] = store.get(where=where, limit=PAGE, offset=offset, include=["metadatas"])
+    for page in _rows_from(store, folders, named) if named or folders else ():
         for id_, metadata in zip(page["ids"], page["metadatas"], strict=True):
             source = str((metadata or {}).get(SOURCE))
             if id_.startswith(FILE_ID_PREFIX) and (source in named or source.startswith(tuple(folders))):
                 _add(files.setdefault(source, Known()), id_, metadata, is_kept)
+    return files
+
+
+def _rows_from(
+    store: MultimodalChroma, folders: Sequence[str], named: Collection[str]
+) -> Iterator[dict[str, Any]]:
+    """Rows that may be from the files, a page at a time.
+
+    What is kept on disk beside the collection knows which they are; without it all rows are looked at.
+    """
+    ledger = store._ledger  # noqa: SLF001 - one package
+    if ledger.is_kept:
+        inside = [folder for folder in folders if printable(folder) == folder]  # no other is stored
+        for ids in ledger.sourced(inside, named):
+            for part in pages(ids, PAGE):
+                yield store.get(ids=list(part), include=["metadatas"])
+        return
+    is_few = not folders and len(named) <= _MOST_NAMED
+    where = {SOURCE: {"$in": sorted(named)}} if is_few else None
+    offset, count = 0, PAGE
+    while count == PAGE:
+        page: dict[str, Any] = store.get(where=where, limit=PAGE, offset=offset, include=["metadatas"])
+        yield page
         count = len(page["ids"])
         offset += PAGE
-    return files
 
 
 def _add(known: Known, id_: str, metadata: Mapping[str, Any], is_kept: Callable[[str], bool]) -> None:

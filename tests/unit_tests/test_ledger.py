@@ -633,3 +633,76 @@ def test_names_of_collections_do_not_mix(tmp_path):
     second.add_texts(["blue word"], ids=["b"])
     assert words(first._ledger) == {"a"}
     assert words(second._ledger) == {"b"}
+
+
+# --- what it costs ------------------------------------------------------------------------------------------
+
+
+def test_what_a_store_wrote_is_not_read_back_from_the_collection(ledger, collection, folder):
+    with ledger.writing(["a", "b", "gone"]) as told:
+        upsert(collection, ["a", "b"])
+        rows = collection.get(ids=["a", "b"], include=["documents", "metadatas", "embeddings"])
+        columns = (rows["documents"], rows["metadatas"], rows["embeddings"])
+        told.update(zip(rows["ids"], map(ledger_rows.Content, *columns), strict=True))
+        told["gone"] = None
+        collection.calls.clear()
+    assert collection.calls == []
+    assert_in_step(ledger, collection)
+    assert_in_step(again(collection, folder), collection)
+
+
+def test_what_another_writer_did_meanwhile_is_read_back_whatever_was_told(ledger, collection, folder):
+    with ledger.writing(["a"]) as told:
+        upsert(collection, ["a"], text="old")
+        told["a"] = ledger_rows.Content("old", {"modality": "text"}, vector(1))
+        write(again(collection, folder), collection, ["a"], text="word", side="image")
+    assert counts(ledger) == {"image": 1}
+    assert words(ledger, "old") == set()
+    assert_in_step(ledger, collection)
+
+
+def test_after_an_error_nothing_that_was_told_is_believed(ledger, collection):
+    def failing():
+        with ledger.writing(["a"]) as told:
+            told["a"] = ledger_rows.Content("word", {}, vector(1))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failing()
+    assert counts(ledger) == {}
+
+
+def test_catching_up_that_is_interrupted_goes_on_where_it_stopped(ledger, collection, folder, monkeypatch):
+    upsert(collection, [f"r{n}" for n in range(40)])
+    replace, entered = ledgers.replace_rows, []
+
+    def stopping(run, ids, found):
+        if len(entered) == 3:
+            raise KeyboardInterrupt
+        entered.append(len(found))
+        return replace(run, ids, found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledgers, "replace_rows", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.current()
+    assert entered == [7, 7, 7]  # a page each, none of them the whole collection
+    assert ledger.count() == 21
+    assert_in_step(again(collection, folder), collection)
+
+
+def test_documents_from_a_folder_are_told_without_a_look_at_others(ledger, collection):
+    write(ledger, collection, ["a", "b"], source="/photos/a.jpg")
+    write(ledger, collection, ["c"], source="/photos/deep/c.jpg")
+    write(ledger, collection, ["d"], source="/photos2/d.jpg")
+    write(ledger, collection, ["e"], source="/notes.md")
+    collection.calls.clear()
+    assert {id_ for page in ledger.sourced(["/photos/"], ["/notes.md"]) for id_ in page} == {
+        "a",
+        "b",
+        "c",
+        "e",
+    }
+    assert collection.calls == ["count"]
+    delete(ledger, collection, ["a", "b", "c"])
+    assert [id_ for page in ledger.sourced(["/photos/"], []) for id_ in page] == []
