@@ -14,6 +14,7 @@ EMBEDDING = "mmrag:embedding"
 DIMENSION = "mmrag:dimension"
 
 _INDEX_SETTINGS = "hnsw:"
+_HALF_PRECISIONS = ("bf16", "fp16")
 _REMEDY = (
     "Open it with the embedding it was made with, choose another collection_name, or call reset_collection()"
     " and add everything again"
@@ -60,7 +61,7 @@ class EmbeddingRecord:
         lengths_differ = None not in {stored, dimension} and stored != dimension
         if lengths_differ or made_with not in {None, name}:
             made, used = _described(made_with, stored), _described(name, dimension)
-            raise mismatch(collection.name, made, used, self._remedy)
+            raise mismatch(collection.name, made, used, self._remedy_for(made_with, name))
         self._agreed = made_with is not None and dimension is not None
         self._agreed_dimension = dimension
 
@@ -78,6 +79,13 @@ class EmbeddingRecord:
         # Chroma refuses index settings here, even unchanged ones: they are settled at creation.
         collection.modify(metadata={k: v for k, v in metadata.items() if not k.startswith(_INDEX_SETTINGS)})
         self._agreed, self._agreed_dimension = True, dimension
+
+    def _remedy_for(self, made_with: str | None, name: str) -> str:
+        """What to do; says so where one model was used in two precisions."""
+        made, used = _in_precision(made_with or ""), _in_precision(name)
+        if made[0] != used[0] or made[1] == used[1]:
+            return self._remedy
+        return f"The model is the same, the precision is not: {made[1]} then, {used[1]} now. {self._remedy}"
 
     def _stored_dimension(self, collection: Collection) -> int | None:
         """Looked up once, as a collection never changes it and a large one takes its time to answer."""
@@ -106,3 +114,9 @@ def mismatch(
 def _described(name: str | None, dimension: int | None) -> str:
     numbers = f" ({dimension} numbers)" if dimension else ""
     return f"{name or 'an unnamed embedding'}{numbers}"
+
+
+def _in_precision(name: str) -> tuple[str, str]:
+    """An embedding's name without its precision, and the precision, which only half precisions are named by."""
+    model, _, last = name.rpartition(":")
+    return (model, last) if last in _HALF_PRECISIONS else (name, "fp32")

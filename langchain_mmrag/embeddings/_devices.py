@@ -29,3 +29,22 @@ def choose_device(name: str | None) -> torch.device:
         msg = f"device {name!r} was asked for, but torch sees none here; None takes the fastest there is"
         raise ValueError(msg)
     return device
+
+
+def computes_fast(precision: str, device: torch.device) -> bool:
+    """Whether a device has instructions for products in this precision; without, they take far longer.
+
+    Args:
+        precision: `"fp32"`, `"bf16"` or `"fp16"`.
+        device: Only the CPU is looked at; an accelerator has them.
+    """
+    import torch
+
+    if device.type != "cpu" or precision == "fp32":
+        return True
+    names = {
+        "bf16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"),
+        "fp16": ("_is_amx_fp16_supported",),
+    }
+    checks = [getattr(torch.cpu, name, None) for name in names[precision]]  # private: they come and go
+    return any(check() for check in checks if check is not None)

@@ -15,7 +15,6 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from langchain_mmrag.embeddings._hub import WHAT_TO_DO, fetch
-from langchain_mmrag.embeddings._open_clip_towers import shrinker, unchanged
 from langchain_mmrag.embeddings._question_catalog import (
     content_digest,
     model_config,
@@ -108,7 +107,6 @@ class Loaded:
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
-    shrink: Callable[[Image], Image] = unchanged
 
 
 def import_open_clip() -> Any:
@@ -249,7 +247,7 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
         raise ModelUnavailableError(msg) from error
     model.eval()
     dtype = open_clip.get_input_dtype(precision) or torch.float32
-    return Loaded(model, preprocess, tokenizer, device, dtype, shrinker(preprocess))
+    return Loaded(model, preprocess, tokenizer, device, dtype)
 
 
 def adopt(
@@ -259,7 +257,6 @@ def adopt(
     import torch
 
     open_clip = import_open_clip()
-    shrink: Callable[[Image], Image] = unchanged
     if preprocess is None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -268,7 +265,6 @@ def adopt(
             msg = "this model does not say how its images are prepared: give preprocess= as well"
             raise ValueError(msg)
         preprocess = image_transform_v2(PreprocessCfg(**cfg), is_train=False)
-        shrink = shrinker(preprocess)
     if tokenizer is None:
         length = getattr(model, "context_length", None)
         tokenizer = open_clip.get_tokenizer(name, context_length=length)
@@ -278,7 +274,7 @@ def adopt(
     # The first layer, since in half precision other parameters stay as they were.
     kinds = (torch.nn.Conv2d, torch.nn.Linear)
     first = next(layer.weight for layer in model.visual.modules() if isinstance(layer, kinds))
-    return Loaded(model.eval(), preprocess, tokenizer, first.device, first.dtype, shrink)
+    return Loaded(model.eval(), preprocess, tokenizer, first.device, first.dtype)
 
 
 def load_tokenizer(blueprint: Blueprint) -> Any:

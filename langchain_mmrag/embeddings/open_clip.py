@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from langchain_mmrag.embeddings import _open_clip_models as models
 from langchain_mmrag.embeddings._devices import choose_device
+from langchain_mmrag.embeddings._fast_model import Model, in_computable_precision
 from langchain_mmrag.embeddings._hub import state_digest
 from langchain_mmrag.embeddings._inputs import checked_texts
 from langchain_mmrag.embeddings._open_clip_tokens import context_length_of, count_tokens, padding_of
-from langchain_mmrag.embeddings._open_clip_towers import can_trim, encode_trimmed, unchanged
 from langchain_mmrag.embeddings._question_model import QuestionModel
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings, TruncatedTextWarning
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
@@ -53,8 +53,11 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             has a default.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; None takes the fastest there is.
         precision: `"fp32"`, `"bf16"` or `"fp16"`. `"auto"` is fp32 on every device, so that vectors made on
-            one machine compare with those made on another.
-        batch_size: Inputs per forward pass.
+            one machine compare with those made on another. Vectors of different precisions are not mixed in
+            one collection.
+        batch_size: Inputs per batch; the memory of the device permitting, and in smaller passes on a CPU.
+        exact_decode: Decode JPEGs in full and take each step of open_clip's preprocessing by itself. Off,
+            photographs are decoded at the size they are needed in: cosines differ by less than 1e-5.
         show_progress: A bar on stderr: always, never, or (None) only for work longer than a second.
         cache_dir: Where downloaded weights are kept, in place of the hub's own cache.
         model: An open_clip model that is already loaded. It is put into evaluation mode.
@@ -80,6 +83,7 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         device: str | None = None,
         precision: str = "auto",
         batch_size: int = 64,
+        exact_decode: bool = False,
         show_progress: bool | None = None,
         cache_dir: str | PathLike[str] | None = None,
         model: Any = None,
@@ -110,6 +114,7 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         self.checkpoint = None if checkpoint is None else fspath(checkpoint)
         self.device = device
         self.precision = precision
+        self.exact_decode = exact_decode
         self.cache_dir = None if cache_dir is None else fspath(cache_dir)
         self._given = (model, preprocess, tokenizer)
         self._reset()
@@ -120,7 +125,7 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         self._loaded: models.Loaded | None = None
         self._own_tokenizer: Any = None
         self._questions = QuestionModel()
-        self._trims: bool | None = None
+        self._model: Model | None = None
         self._fingerprint: str | None = None
         self._warned = False
 
@@ -128,7 +133,7 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         """State without the loaded model and the lock; a model that was handed in goes along."""
         transient = {
             *("_lock", "_blueprint", "_loaded", "_own_tokenizer", "_questions"),
-            *("_trims", "_fingerprint", "_warned"),
+            *("_model", "_fingerprint", "_warned"),
         }
         return {key: value for key, value in self.__dict__.items() if key not in transient}
 
@@ -170,7 +175,9 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return f"open_clip:state-{state_digest(loaded.model)}:{self.dimension}:{shaped}"
         named = self._found().fingerprint
         custom = [part for part in (preprocess, tokenizer) if part is not None]
-        return f"{named}:{models.shape_digest(*custom)}" if custom else named
+        digests = [models.shape_digest(*custom)] if custom else []
+        rounded = [] if self.precision in {"auto", "fp32"} else [self.precision]
+        return ":".join([named, *digests, *rounded])
 
     @property
     def dimension(self) -> int:
@@ -215,6 +222,15 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
                 self._loaded = self._load()
             return self._loaded
 
+    def _running(self) -> Model:
+        if self._model is not None:
+            return self._model
+        with self._lock:
+            if self._model is None:
+                is_given = self._given[0] is not None
+                self._model = Model(self._ready(), exact_decode=self.exact_decode, is_given=is_given)
+            return self._model
+
     def _load(self) -> models.Loaded:
         model, preprocess, tokenizer = self._given
         models.import_open_clip()
@@ -223,9 +239,9 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return models.adopt(model, self.model_name, device, preprocess, tokenizer)
         precision = "fp32" if self.precision == "auto" else self.precision
         loaded = models.load(self._found(), choose_device(self.device), precision)
+        loaded = in_computable_precision(loaded, precision)
         if preprocess is not None:
-            # Nobody knows whether its steps may be done twice: images reach it as they are.
-            loaded = replace(loaded, preprocess=preprocess, shrink=unchanged)
+            loaded = replace(loaded, preprocess=preprocess)
         return loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
 
     def _tokenizer(self) -> Any:
@@ -242,7 +258,10 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return self._own_tokenizer
 
     def _shrink(self, image: Image) -> Image:
-        return self._ready().shrink(image)
+        return self._running().pixels.shrink(image)
+
+    def _min_side(self) -> int | None:
+        return self._running().pixels.min_side
 
     def _encode_texts(self, texts: list[str]) -> NDArray[np.float32]:
         light = self._answer_lightly(texts)
@@ -262,28 +281,17 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         return features
 
     def _encode_in_torch(self, texts: list[str]) -> NDArray[np.float32]:
-        import torch
-
-        loaded = self._ready()
-        with self._lock, torch.inference_mode():
-            tokens = loaded.tokenizer(texts)
+        tokenizer, model = self._ready().tokenizer, self._running()
+        with self._lock:
+            tokens = tokenizer(texts)
             self._warn_if_cut(texts, tokens)
-            tokens = tokens.to(loaded.device)
-            if self._trims is None:
-                self._trims = can_trim(
-                    loaded.model, loaded.tokenizer(["a", "a red circle"]).to(loaded.device)
-                )
-            if self._trims:
-                return _as_array(encode_trimmed(loaded.model, tokens))
-            return _as_array(loaded.model.encode_text(tokens))
+            return model.encode_texts(tokens)
 
     def _encode_images(self, images: list[Image]) -> NDArray[np.float32]:
-        import torch
-
-        loaded = self._ready()
-        pixels = torch.stack([loaded.preprocess(image) for image in images])
-        with self._lock, torch.inference_mode():
-            return _as_array(loaded.model.encode_image(pixels.to(loaded.device, loaded.dtype)))
+        model = self._running()
+        batch = model.stack(images)  # without the lock: another thread may compute meanwhile
+        with self._lock:
+            return model.encode_images(batch)
 
     def _warn_if_cut(self, texts: list[str], tokens: torch.Tensor) -> None:
         if self._warned:
@@ -300,8 +308,3 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
                 "texts did not enter its vector. Split long texts; truncated() tells which. This is said once"
             )
             warnings.warn(msg, TruncatedTextWarning, stacklevel=2)
-
-
-def _as_array(features: torch.Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = features.float().cpu().numpy()
-    return array

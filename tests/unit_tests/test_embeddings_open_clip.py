@@ -99,24 +99,22 @@ def test_vectors_are_those_of_open_clip(kind, tmp_path, pictures):
 
 @pytest.mark.parametrize(
     ("kind", "cuts"),
-    [("vit", True), ("linear projection", True), ("not causal", False), ("class token", False)],
+    [("vit", True), ("linear projection", True), ("end by id", True)]
+    + [("not causal", False), ("class token", False)],
 )
 def test_padding_is_left_out_only_where_that_is_exact(kind, cuts, tmp_path, monkeypatch):
-    from langchain_mmrag.embeddings import open_clip as module
+    from torch.nn import functional
 
-    lengths = []
-
-    def watched(model, tokens):
-        lengths.append(int(tokens.argmax(dim=-1).max()) + 1)
-        return encode(model, tokens)
-
-    encode = module.encode_trimmed
-    monkeypatch.setattr(module, "encode_trimmed", watched)
-    folder = save_clip(tmp_path, KINDS[kind])
-    embeddings = OpenCLIPEmbeddings(f"local-dir:{folder}", device="cpu", batch_size=2)
+    rows = []
+    embeddings = OpenCLIPEmbeddings(f"local-dir:{save_clip(tmp_path, KINDS[kind])}", device="cpu")
     embeddings._ready()
+    embeddings.embed_query("the tower is chosen by now")
+    norm = functional.layer_norm
+    monkeypatch.setattr(
+        functional, "layer_norm", lambda x, *rest: rows.append(x.shape[:-1].numel()) or norm(x, *rest)
+    )
     embeddings.embed_documents(["a", "a b c", "d"])
-    assert lengths == ([5, 3] if cuts else [])
+    assert rows[0] == (3 + 5 + 3 if cuts else 3 * 77)
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
@@ -200,7 +198,7 @@ def test_threads_share_one_model(tiny_clip_dir, pictures, monkeypatch):
 
 def test_threads_do_not_compute_at_once(tiny_clip_dir, pictures, monkeypatch):
     embeddings = OpenCLIPEmbeddings(f"local-dir:{tiny_clip_dir}", device="cpu", show_progress=False)
-    model = embeddings._ready().model
+    embeddings._ready()
     inside, most = [], []
 
     def alone(method):
@@ -213,8 +211,9 @@ def test_threads_do_not_compute_at_once(tiny_clip_dir, pictures, monkeypatch):
 
         return watched
 
-    monkeypatch.setattr(model, "encode_image", alone(model.encode_image))
-    monkeypatch.setattr(model.transformer, "get_cast_dtype", alone(model.transformer.get_cast_dtype))
+    towers = embeddings._running().towers
+    monkeypatch.setattr(towers, "encode_image", alone(towers.encode_image))
+    monkeypatch.setattr(towers, "encode_text", alone(towers.encode_text))
     with ThreadPoolExecutor(8) as pool:
         list(
             pool.map(
