@@ -59,11 +59,13 @@ class Embedder:
 
     def min_side(self) -> int | None:
         """The least shorter side, in pixels, that it needs of a JPEG; `None` for the whole of it."""
-        return self._embedding._min_side()  # noqa: SLF001 - one package
+        side: int | None = self._embedding._min_side()  # noqa: SLF001 - one package
+        return side
 
     def shrunk(self, image: Image) -> Image:
         """An upright RGB picture as small as it is needed; the vector is the same. For several threads."""
-        return self._embedding._shrink(image)  # noqa: SLF001
+        small: Image = self._embedding._shrink(image)  # noqa: SLF001
+        return small
 
     @property
     def takes_pictures(self) -> bool:
