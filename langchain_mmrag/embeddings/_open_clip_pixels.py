@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image, Resampling
 
-_DRAFT = 2  # a JPEG is decoded to no less than this many times the target: cosine of the vectors >= .99999
+_DRAFT = 2  # a JPEG is decoded to no less than this many times the target:
+_DRAFT_FROM = 224  # smaller targets are reached from so few pixels that vectors move (cosine .986 at 64)
 _TO_RGB = {"_convert_to_rgb", "MaybeConvertMode"}  # by name, as releases of open_clip differ
 _TALL = 2  # height to width
 _SUPPORT = 3  # pixels either side of one that the widest filter reads, at scale 1
@@ -24,7 +25,8 @@ class Pixels:
     """What becomes of an image before the image tower sees it.
 
     The steps are read from the model's own preprocessing. Resize and centre crop become one, so
-    that no pixel is computed to be cut off; the result differs by one grey level at most.
+    that no pixel is computed to be cut off; the result differs by one grey
+    level at most, in some values per million by two.
     Steps other than those of open_clip are left alone: their images arrive as they were opened.
 
     Thread-safe; several threads may shrink images at once.
@@ -55,7 +57,7 @@ class Pixels:
         self.size = width, height
         self.mean, self.std = _three(normalize.mean), _three(normalize.std)
         self._shrink = _step_by_step(small) if exact else _folded(small) or _step_by_step(small)
-        if not exact:
+        if not exact and min(self.size) >= _DRAFT_FROM:
             self.min_side = _DRAFT * max(self.size)
 
     def shrink(self, image: Image) -> Image:
