@@ -23,6 +23,8 @@ _Shapes = dict[str, tuple[int, ...]]
 _EPSILON: Final = 1e-5  # of torch's LayerNorm
 _QUICK: Final = 1.702  # of QuickGELU
 _HEADER_BYTES: Final = 8
+_DTYPES: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_TABLES: Final = {"token_embedding.weight", "positional_embedding"}
 _MODEL_KEYS: Final = {
     *("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"),
     *("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"),
@@ -87,8 +89,8 @@ class QuestionTower:
         spans = [slice(end - len(row), end) for row, end in zip(cut, ends.tolist(), strict=True)]
         w = self.weights
         with np.errstate(all="ignore"):  # damaged weights are told of by who looks at the vectors
-            x = w["token_embedding.weight"][np.concatenate(cut)]
-            x = x + np.concatenate([w["positional_embedding"][: len(row)] for row in cut])
+            x = w["token_embedding.weight"][np.concatenate(cut)].astype(np.float32)
+            x += np.concatenate([w["positional_embedding"][: len(row)] for row in cut])
             for layer in range(self.layers):
                 x = self._block(x, f"transformer.resblocks.{layer}.", spans)
             pooled = _normed(x[ends - 1], w["ln_final.weight"], w["ln_final.bias"])
@@ -193,9 +195,12 @@ def _mapped(path: Path, prefix: str, expected: _Shapes) -> dict[str, Floats] | N
     for name, shape in expected.items():
         begin, end = own[name]["data_offsets"]
         count = math.prod(shape)
-        if tuple(own[name]["shape"]) != shape or own[name]["dtype"] != "F32" or end - begin != 4 * count:
+        dtype = _DTYPES.get(own[name]["dtype"])
+        if dtype is None or tuple(own[name]["shape"]) != shape or end - begin != dtype.itemsize * count:
             return None
-        tensors[name] = np.frombuffer(data, "<f4", count, start + begin).reshape(shape)
+        stored = np.frombuffer(data, dtype, count, start + begin).reshape(shape)
+        # half precision becomes fp32 as in torch; of the tables of rows, only what is looked up
+        tensors[name] = stored if name in _TABLES else stored.astype(np.float32, copy=False)
     return tensors
 
 

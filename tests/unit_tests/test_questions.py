@@ -164,19 +164,27 @@ def test_weights_of_another_shape_are_left_to_torch(change, tmp_path):
     assert question_tower(weights, shaped(change)["model_cfg"]) is None
 
 
-def test_half_and_damaged_weights_are_left_to_torch(tmp_path):
-    import torch
-    from safetensors.torch import load_file, save_file
-
+def test_damaged_weights_are_left_to_torch(tmp_path):
     weights = save_clip(tmp_path, shaped()) / "open_clip_model.safetensors"
     content, config = weights.read_bytes(), shaped()["model_cfg"]
     for damaged in (content[:-4], content + b"more", content[:100], b"", b"\xff" * 64):
         weights.write_bytes(damaged)
         assert question_tower(weights, config) is None
-    weights.write_bytes(content)
-    half = {name: tensor.to(torch.float16) for name, tensor in load_file(weights).items()}
-    save_file(half, tmp_path / "half.safetensors")
-    assert question_tower(tmp_path / "half.safetensors", config) is None
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_weights_stored_in_half_are_computed_with_in_full(kind, tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = save_clip(tmp_path, shaped()) / "open_clip_model.safetensors"
+    state = {name: tensor.to(getattr(torch, kind)) for name, tensor in load_file(weights).items()}
+    save_file(state, weights)
+    embeddings = OpenCLIPEmbeddings(f"local-dir:{tmp_path}", device="cpu")
+    light = embeddings.embed_query("a red boat")
+    assert (embeddings._loaded is None) == (kind == "float16")  # NumPy has no bfloat16
+    embeddings._ready()
+    np.testing.assert_allclose(embeddings.embed_query("a red boat"), light, atol=1e-5)
 
 
 def test_many_texts_load_torch(tiny_clip_dir):
