@@ -117,6 +117,6 @@ def _described(name: str | None, dimension: int | None) -> str:
 
 
 def _in_precision(name: str) -> tuple[str, str]:
-    """An embedding's name without its precision, and the precision, which only half precisions are named by."""
+    """An embedding's name without its precision, and the precision; fp32 is not part of a name."""
     model, _, last = name.rpartition(":")
     return (model, last) if last in _HALF_PRECISIONS else (name, "fp32")

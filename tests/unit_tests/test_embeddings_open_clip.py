@@ -99,8 +99,10 @@ def test_vectors_are_those_of_open_clip(kind, tmp_path, pictures):
 
 @pytest.mark.parametrize(
     ("kind", "cuts"),
-    [("vit", True), ("linear projection", True), ("end by id", True)]
-    + [("not causal", False), ("class token", False)],
+    [
+        *(("vit", True), ("linear projection", True), ("end by id", True)),
+        *(("not causal", False), ("class token", False)),
+    ],
 )
 def test_padding_is_left_out_only_where_that_is_exact(kind, cuts, tmp_path, monkeypatch):
     from torch.nn import functional
