@@ -97,10 +97,10 @@ class Background:
     def place_units(self, vectors: FloatArray) -> FloatArray:
         """`place` for vectors of norm 1."""
         # In float32, as the vectors are stored: twice as fast.
-        placed = (vectors.astype(np.float32, copy=False) - self._mean32) @ self._whitening32
+        placed: FloatArray = (vectors.astype(np.float32, copy=False) - self._mean32) @ self._whitening32
         norms = np.sqrt(np.einsum("...d,...d->...", placed, placed))[..., None]
-        result: FloatArray = placed / np.maximum(norms, TINY, dtype=np.float32)
-        return result
+        placed /= np.maximum(norms, TINY, dtype=np.float32)
+        return placed
 
     def stretch(self, placed: FloatArray) -> FloatArray:
         """W_m times a vector [d] in the space of `place`: what it looks for among stored vectors."""
@@ -208,8 +208,8 @@ def hubness(placed: FloatArray, bank: FloatArray, own: Places | None = None) -> 
     nearest = min(_NEIGHBOURS, len(bank) - 1)
     if nearest < 1:
         return np.zeros(len(placed))
-    top = np.partition(near, -nearest, axis=1)[:, -nearest:]
-    result: FloatArray = _HUBNESS * top.mean(axis=1)
+    near.partition(-nearest, axis=1)
+    result: FloatArray = near[:, -nearest:].sum(axis=1) * (_HUBNESS / nearest)
     return result
 
 

@@ -19,16 +19,15 @@ class Moments:
     Attributes:
         vectors: [n, d].
         taken_off: h [n].
-        mean: Of the vectors [d].
-        covariance: C [d, d]; `None` where there are few vectors.
-        shared: c [d].
+        offset: The mean and the variance of h.
+        rows: C, c and the mean of the vectors, in one array for one product [d + 2, d]; `None` where there
+            are few vectors.
     """
 
     vectors: FloatArray
     taken_off: FloatArray
-    mean: FloatArray
-    covariance: FloatArray | None
-    shared: FloatArray
+    offset: tuple[float, float]
+    rows: FloatArray | None
 
     @classmethod
     def of(cls, vectors: FloatArray, taken_off: FloatArray | None = None) -> Moments:
@@ -40,17 +39,20 @@ class Moments:
         """
         n, d = vectors.shape
         numbers = np.zeros(n) if taken_off is None else taken_off
-        mean = vectors.mean(axis=0, dtype=np.float64)
-        centred = vectors.astype(np.float32) - mean.astype(np.float32)
-        covariance = centred.T @ centred / np.float32(n) if n > d else None
-        shared: FloatArray = (numbers - numbers.mean()) @ centred / n
-        return cls(vectors, numbers, mean, covariance, shared)
+        offset = float(numbers.mean()), float(numbers.var())
+        if n <= d:
+            return cls(vectors, numbers, offset, None)
+        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centred = vectors.astype(np.float32) - mean
+        shared = ((numbers - offset[0]) @ centred / n).astype(np.float32)
+        return cls(vectors, numbers, offset, np.vstack([centred.T @ centred / np.float32(n), shared, mean]))
 
     def scored(self, query: FloatArray) -> tuple[float, float]:
         """Mean and variance of the scores of a query [d]."""
-        if self.covariance is None:
+        if self.rows is None:
             scores = cosines(self.vectors, query) - self.taken_off
             return float(scores.mean()), float(scores.var())
-        mean = float(self.mean @ query - self.taken_off.mean())
-        spread = float(cosines(self.covariance, query) @ query)
-        return mean, max(spread - 2.0 * float(self.shared @ query) + float(self.taken_off.var()), 0.0)
+        asked = query.astype(np.float32)
+        products = self.rows @ asked
+        spread, shared, mean = float(products[:-2] @ asked), float(products[-2]), float(products[-1])
+        return mean - self.offset[0], max(spread - 2.0 * shared + self.offset[1], 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import erfc, sqrt
 from statistics import NormalDist
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,19 +37,17 @@ def calibrated_scores(
     scores = found.scored(query, background, bank)
     mean, variance = background.chance(query, bank)
     count = len(background.placed)
+    standing = (scores - _trust(count) * mean) / _spread(variance, count)
     own = np.flatnonzero(found.places >= 0)
-    if count == 1 or not len(own):
-        return (scores - _trust(count) * mean) / _spread(variance, count)
-    # Leaving a document out of the mean of vectors as well would only move it farther along the same line.
-    theirs = background.chance_at(found.places[own], query, bank)
-    counts, means = np.full(len(scores), count), np.full(len(scores), mean)
-    variances = np.full(len(scores), variance)
-    counts[own] -= 1
-    means[own] = (count * mean - theirs) / counts[own]
-    squares = (count * (variance + mean**2) - np.square(theirs)) / counts[own]
-    variances[own] = np.maximum(squares - np.square(means[own]), 0.0)
-    result: FloatArray = (scores - _trust(counts) * means) / _spread(variances, counts)
-    return result
+    if count > 1 and len(own):
+        # Leaving it out of the mean of vectors as well would only move it farther along the same line.
+        theirs = background.chance_at(found.places[own], query, bank)
+        rest = count - 1
+        means = (count * mean - theirs) / rest
+        squares = (count * (variance + mean**2) - np.square(theirs)) / rest
+        variances = np.maximum(squares - np.square(means), 0.0)
+        standing[own] = (scores[own] - _trust(rest) * means) / _spread(variances, rest)
+    return standing
 
 
 def plain_scores(query: FloatArray, found: Candidates, background: Background) -> FloatArray:
@@ -64,16 +63,19 @@ def plain_scores(query: FloatArray, found: Candidates, background: Background) -
     return (cosines(found.units, query) - mean) / _spread(variance, len(background.vectors))
 
 
-def _trust(count: ArrayLike) -> FloatArray:
+def _trust(count: int) -> float:
     """What the background counts for beside the prior, from 0 to 1."""
-    n = np.asarray(count, dtype=np.float64)
-    trust: FloatArray = np.asarray(n / (n + PRIOR_STD_ITEMS))
-    return trust
+    return count / (count + PRIOR_STD_ITEMS)
 
 
-def _spread(variance: FloatArray | float, count: ArrayLike) -> FloatArray:
+@overload
+def _spread(variance: float, count: int) -> float: ...
+@overload
+def _spread(variance: FloatArray, count: int) -> FloatArray: ...
+def _spread(variance: FloatArray | float, count: int) -> FloatArray | float:
+    """The standard deviation, which leans on a weak prior."""
     trust = _trust(count)
-    spread: FloatArray = np.sqrt(trust * variance + (1 - trust) * PRIOR_STD**2)
+    spread: FloatArray | float = (trust * variance + (1 - trust) * PRIOR_STD**2) ** 0.5
     return spread
 
 

@@ -39,8 +39,10 @@ def units_of(vectors: ArrayLike) -> FloatArray:
     rows = np.asarray(vectors)
     if rows.dtype != np.float32:
         return unit(rows)
-    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
-    result: FloatArray = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > TINY)
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    result: FloatArray = (
+        rows * np.where(norms > TINY, 1 / np.maximum(norms, TINY), 0).astype(rows.dtype)[:, None]
+    )
     return result
 
 
