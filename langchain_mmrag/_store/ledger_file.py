@@ -15,10 +15,10 @@ from langchain_mmrag.keyword import KeywordIndex
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 8
+VERSION: Final = 9
 _PATIENCE_S: Final = 60.0
-_MAPPED: Final = 2**30
-_PAGE_BYTES: Final = 8192  # holds seven vectors of 512 numbers; 4096 would waste a quarter
+_MAPPED: Final = 2**31  # SQLite takes just less
+_PAGE_BYTES: Final = 16_384  # holds seven vectors of 512 numbers; 4096 would waste half
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 # Codes of SQLite, https://sqlite.org/rescode.html; the low byte is the kind.
