@@ -14,7 +14,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+from langchain_mmrag.embeddings._fast_pieces import is_out_of_memory
 from langchain_mmrag.embeddings._hub import WHAT_TO_DO, fetch
+from langchain_mmrag.embeddings._open_clip_mapped import mapped_model
 from langchain_mmrag.embeddings._question_catalog import (
     content_digest,
     model_config,
@@ -221,7 +223,8 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
     """Build the model and read its weights.
 
     Raises:
-        ModelUnavailableError: If the weights cannot be had, are damaged or are those of another model.
+        ModelUnavailableError: If the weights cannot be had, are damaged or are those of another model, or the
+            device has no memory for them.
         MissingDependencyError: If the model's tokenizer needs a package that is not installed.
     """
     import torch
@@ -230,16 +233,15 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
     open_clip = import_open_clip()
     tokenizer = load_tokenizer(blueprint)  # first: what it lacks should show before gigabytes are fetched
     weights = blueprint.weights()
-    cfg = blueprint.preprocess_cfg
-    source: dict[str, Any] = {"model_name": f"{LOCAL}{blueprint.folder}"}
-    if blueprint.folder is None:
-        images = {f"image_{key}": cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")}
-        source = {"model_name": blueprint.name, "pretrained": str(weights), **images}
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            **source, precision=precision, device=device
-        )
-    except (SafetensorError, *_LOAD_FAULTS) as error:
+        model, preprocess = _built(blueprint, weights, device, precision)
+    except (SafetensorError, MemoryError, *_LOAD_FAULTS) as error:
+        if is_out_of_memory(error):
+            msg = (
+                f"{blueprint.name}: {device} has no memory left for this model ({_first_line(error)}). End "
+                "what else uses it, or give device='cpu' or a smaller model"
+            )
+            raise ModelUnavailableError(msg) from error
         msg = (
             f"{blueprint.name}: the weights in {weights} could not be loaded ({_first_line(error)}). "
             "The file is damaged or belongs to another model: fetch it again, or name the model it belongs to"
@@ -248,6 +250,22 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
     model.eval()
     dtype = open_clip.get_input_dtype(precision) or torch.float32
     return Loaded(model, preprocess, tokenizer, device, dtype)
+
+
+def _built(blueprint: Blueprint, weights: Path, device: torch.device, precision: str) -> tuple[Any, Any]:
+    """The model on its device, of mapped weights where that can be, and its preprocessing."""
+    cfg = blueprint.preprocess_cfg
+    if precision == "fp32" and (mapped := mapped_model(weights, blueprint.model_cfg, cfg)):
+        model, preprocess = mapped
+        return model.to(device), preprocess
+    source: dict[str, Any] = {"model_name": f"{LOCAL}{blueprint.folder}"}
+    if blueprint.folder is None:
+        images = {f"image_{key}": cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")}
+        source = {"model_name": blueprint.name, "pretrained": str(weights), **images}
+    model, _, preprocess = import_open_clip().create_model_and_transforms(
+        **source, precision=precision, device=device
+    )
+    return model, preprocess
 
 
 def adopt(

@@ -136,7 +136,7 @@ def question_tower(weights: Path, model_cfg: Mapping[str, Any]) -> QuestionTower
         expected = _expected(text_cfg, int(model_cfg["embed_dim"]))
         prefix = "text." if model_cfg.get("custom_text") else ""
         found = _mapped(weights, prefix, expected)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None  # damaged or foreign: torch's own errors say how
     if found is None:
         return None
@@ -176,18 +176,11 @@ def _mapped(path: Path, prefix: str, expected: _Shapes) -> dict[str, Floats] | N
 
     Raises:
         OSError: If it cannot be mapped.
-        ValueError: If its header is none, or it is not as long as that says.
+        ValueError: As `tensor_table`.
     """
+    start, header = tensor_table(path)
     with path.open("rb") as file:
-        size = file.seek(0, 2)
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    start = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
-    if start > size:
-        return None
-    header = json.loads(data[_HEADER_BYTES:start])
-    header.pop("__metadata__", None)
-    if max(entry["data_offsets"][1] for entry in header.values()) != size - start:
-        return None
     own = {name.removeprefix(prefix): entry for name, entry in _of_text(header, prefix)}
     if own.keys() != expected.keys():
         return None
@@ -202,6 +195,28 @@ def _mapped(path: Path, prefix: str, expected: _Shapes) -> dict[str, Floats] | N
         # half precision becomes fp32 as in torch; of the tables of rows, only what is looked up
         tensors[name] = stored if name in _TABLES else stored.astype(np.float32, copy=False)
     return tensors
+
+
+def tensor_table(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Where the numbers of a safetensors file begin, and by name the kind, shape and place of each tensor.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If its header is none, or it is not as long as that says.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        start = _HEADER_BYTES + int.from_bytes(file.read(_HEADER_BYTES), "little")
+        if start > size:
+            msg = f"{path} has {size} bytes, its header alone {start}"
+            raise ValueError(msg)
+        header: dict[str, dict[str, Any]] = json.loads(file.read(start - _HEADER_BYTES))
+    header.pop("__metadata__", None)
+    if max(entry["data_offsets"][1] for entry in header.values()) != size - start:
+        msg = f"{path} is not as long as its header says"
+        raise ValueError(msg)
+    return start, header
 
 
 def _of_text(header: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
