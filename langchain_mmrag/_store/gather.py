@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.documents import Document
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _ALIKE = 0.96  # cosine of stored vectors: pictures scaled, cropped a little or saved anew have more
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A row that may answer a query.
 
     Attributes:

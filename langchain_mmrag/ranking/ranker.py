@@ -198,9 +198,13 @@ class Ranker:
         return ranks + TIE_BREAK * TIE_BREAK * standing
 
     def _sum(self, placed: Callable[[Background, FloatArray], FloatArray]) -> FloatArray:
-        total: FloatArray = np.sum([part.weight * self._moved(part, placed) for part in self.parts], axis=0)
-        if np.linalg.norm(total) > TINY:
-            return unit(total)
+        total: FloatArray = sum(
+            (part.weight * self._moved(part, placed) for part in self.parts),
+            np.zeros_like(self.parts[0].vector),
+        )
+        norm = np.linalg.norm(total)
+        if norm > TINY:
+            return total / norm
         msg = (
             "the query takes away all that it asks for: what is wanted and what is not are the same to the"
             " model; give other words or pictures, or other weights"

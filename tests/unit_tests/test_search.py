@@ -8,6 +8,7 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from langchain_mmrag import MultimodalChroma, MultimodalRetriever, Query
+from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store import search as search_module
 from langchain_mmrag.errors import EmbeddingError, EmbeddingMismatchError
 from langchain_mmrag.ranking import Background, Candidates, Part, Ranker, unit
@@ -668,6 +669,74 @@ def test_a_store_opened_again_gives_the_same_scores(world, tmp_path, mode):
     store.delete(["passage 3"])
     after = opened().search_ranked("question 3", 10, search=mode)
     assert "passage 3" not in ids(document for document, _ in after)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """How often a collection was counted and its record read; `now` is what the clock says."""
+
+    class Looks:
+        now, counts, records = 100.0, 0, 0
+        set_rows_a_second = staticmethod(partial(monkeypatch.setattr, search_module, "_ROWS_A_SECOND"))
+
+    looks = Looks()
+    count, check = chromadb.Collection.count, EmbeddingRecord.check
+
+    def counted(self):
+        looks.counts += 1
+        return count(self)
+
+    def checked(self, dimension):
+        looks.records += 1
+        check(self, dimension)
+
+    monkeypatch.setattr(chromadb.Collection, "count", counted)
+    monkeypatch.setattr(EmbeddingRecord, "check", checked)
+    monkeypatch.setattr(search_module, "monotonic", lambda: looks.now)
+    monkeypatch.setattr(search_module, "_LARGE", 50)
+    return looks
+
+
+@pytest.mark.parametrize(("rows_a_second", "seconds"), [(100, 1.0), (10, 10.0)])
+def test_a_large_collection_is_counted_and_its_record_read_once_in_a_while(
+    open_store, world, looks, rows_a_second, seconds
+):
+    looks.set_rows_a_second(rows_a_second)
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:50])
+    put(store, "image", world.images[:50])
+    store.search_ranked("question", k=4)
+    looks.counts = looks.records = 0
+    looks.now += seconds  # the last look was before the end of this one
+    store.search_ranked("question", k=4)
+    assert (looks.counts, looks.records) == (1, 1)
+    put(store, "text", unit(world.questions[:1]), start=900)  # by another program
+    for _ in range(3):
+        looks.now += seconds / 4
+        assert "text 900" not in [document.id for document, _ in store.search_ranked("question", k=4)]
+    assert (looks.counts, looks.records) == (1, 1)
+    looks.now += seconds / 2
+    assert store.search_ranked("question", k=4)[0][0].id == "text 900"
+    assert looks.counts > 1
+    assert looks.records == 2
+
+
+def test_what_the_package_itself_writes_is_found_between_two_looks(open_store, world, looks):
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:50])
+    store.search_ranked("question")
+    store.add_texts(["question"], ids=["new"])
+    looks.counts = 0
+    assert store.search_ranked("question", k=1)[0][0].id == "new"
+    assert looks.counts == 0
+
+
+def test_a_small_collection_is_counted_at_each_search(open_store, world, looks):
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:40])
+    store.search_ranked("question", k=1)
+    put(store, "text", unit(world.questions[:1]), start=900)
+    assert store.search_ranked("question", k=1)[0][0].id == "text 900"
 
 
 @pytest.mark.parametrize("rank", RANKS)
