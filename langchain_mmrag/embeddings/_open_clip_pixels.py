@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_mmrag.media.decode import PICTURE_BOX
+
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image, Resampling
@@ -148,7 +150,30 @@ def _folded(steps: Sequence[Any]) -> Callable[[Image], Image] | None:
     if not is_square or resize.max_size is not None or resize.interpolation not in smooth:
         return None
     side, resample = _pair(crop.size)[0], pil_modes_mapping[resize.interpolation]
-    return lambda image: _crop_resized(image, side, resample)
+
+    def shrink(image: Image) -> Image:
+        box = image.info.get(PICTURE_BOX)
+        return (
+            _crop_resized(image, side, resample) if box is None else _cropped_box(image, box, side, resample)
+        )
+
+    return shrink
+
+
+def _cropped_box(image: Image, box: Sequence[float], side: int, resample: Resampling) -> Image:
+    """The middle square of the picture that lies within `box`, in parts of a pixel, at `side`."""
+    left, top, right, bottom = box
+    short, long = sorted((right - left, bottom - top))
+    length = int(side * long / short)  # that of the stored picture, which is 2^n as large
+    offset, scale = round((length - side) / 2), long / length
+    first, last = offset * scale, (offset + side) * scale
+    if right - left > bottom - top:
+        left, right = left + first, left + last
+    else:
+        top, bottom = top + first, top + last
+    small = image.resize((side, side), resample, (left, top, right, bottom))
+    del small.info[PICTURE_BOX]
+    return small
 
 
 def _crop_resized(image: Image, side: int, resample: Resampling) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
+from typing import Final
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -46,6 +47,17 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 _SIDEWAYS = {5, 6, 7, 8}
+_FLIPPED = {  # whether the stored right edge comes to lie left or on top, and the bottom edge likewise
+    2: (True, False),
+    3: (True, True),
+    4: (False, True),
+    6: (False, True),
+    7: (True, True),
+    8: (True, False),
+}
+PICTURE_BOX: Final = "picture_box"
+"""In `info` of a JPEG decoded at a reduced scale that does not divide its size. The decoder rounds up, so the
+last row and column hold a part of the picture only. Its edges in pixels: left, top, right, bottom."""
 _FROM_16_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 
 
@@ -75,12 +87,19 @@ class Decoded:
         size: Stored width and height in pixels; `image` is smaller when decoded at a reduced scale.
         orientation: EXIF orientation, 1 to 8; 1 is upright.
         image_format: By the first bytes.
+        scale: How many times fewer pixels `image` has a side than the file.
     """
 
     image: Image.Image
     size: tuple[int, int]
     orientation: int
     image_format: ImageFormat
+    scale: int = 1
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the last column or row lies partly beyond the picture."""
+        return any(stored % self.scale for stored in self.size)
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -175,8 +194,8 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
             image = _opened(data, image_format, name)
             size = image.size
             check_pixels(size, name, policy)
-            if min_side is not None:
-                image.draft(None, (max(1, min_side),) * 2)
+            drafted = None if min_side is None else image.draft(None, (max(1, min_side),) * 2)
+            scale = round(size[0] / drafted[1][2]) if drafted else 1
             image.load()
         except LoadError:
             raise
@@ -189,7 +208,7 @@ def decode(data: bytes, name: str, policy: MediaPolicy, min_side: int | None = N
         except Exception as error:  # hostile bytes make Pillow raise nearly every kind there is
             msg = f"{name} is a broken or cut-off {image_format.name} file ({_reason(error)})"
             raise CorruptMediaError(msg) from error
-        return Decoded(image, size, orientation_of(image), image_format)
+        return Decoded(image, size, orientation_of(image), image_format, scale)
 
 
 def _opened(data: bytes, image_format: ImageFormat, name: str) -> Image.Image:
@@ -215,8 +234,20 @@ def to_rgb(decoded: Decoded, name: str) -> Image.Image:
             raise UnsupportedFormatError(msg) from error
     if decoded.orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[decoded.orientation])
-    image.info = {}  # an orientation left here would turn the picture a second time
+    # An orientation left here would turn the picture a second time.
+    image.info = {PICTURE_BOX: _picture_box(decoded)} if decoded.is_padded else {}
     return image
+
+
+def _picture_box(decoded: Decoded) -> tuple[float, float, float, float]:
+    """Where the picture lies in the upright pixels of `decoded`: left, top, right, bottom."""
+    width, height = decoded.image.size
+    right, bottom = (stored / decoded.scale for stored in decoded.size)
+    right_is_left, bottom_is_top = _FLIPPED.get(decoded.orientation, (False, False))
+    left, right = (width - right, float(width)) if right_is_left else (0.0, right)
+    top, bottom = (height - bottom, float(height)) if bottom_is_top else (0.0, bottom)
+    sideways = decoded.orientation in _SIDEWAYS
+    return (top, left, bottom, right) if sideways else (left, top, right, bottom)
 
 
 def _from_pillow(image: Image.Image, policy: MediaPolicy) -> Image.Image:

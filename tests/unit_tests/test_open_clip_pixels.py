@@ -17,7 +17,7 @@ from tests.conftest import save_clip
 SIZES = [
     *((1, 1), (2, 1), (1, 31), (32, 1), (700, 2), (2, 700)),
     *((20, 17), (32, 32), (33, 32), (64, 64), (301, 299), (299, 301)),
-    *((500, 375), (375, 500), (333, 500), (1023, 767), (300, 900), (900, 300), (45, 120), (1601, 1201)),
+    *((500, 375), (375, 500), (333, 500), (300, 900), (900, 300), (45, 120), (1023, 767)),
 ]
 
 
@@ -38,15 +38,14 @@ def own_pixels(preprocess, image):
     return np.asarray(image).transpose(2, 0, 1).astype(int)
 
 
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("side", [32, 224])
+@pytest.mark.parametrize(("side", "interpolation"), [(32, "bicubic"), (32, "bilinear"), (224, "bicubic")])
 def test_pixels_are_open_clips_within_one_grey_level(side, interpolation):
     preprocess = image_transform(side, is_train=False, interpolation=interpolation)
     fast, exact = Pixels(preprocess), Pixels(preprocess, exact=True)
     for seed, size in enumerate(SIZES):
         image = photo(size, seed)
-        if max(size) * side**2 > 2e7 * min(size):
-            continue  # open_clip itself would need too much memory
+        if max(size) * side**2 > 2e6 * min(size):
+            continue  # open_clip itself would take long and need much memory
         own = own_pixels(preprocess, image)
         pixels = fast.stack([image, fast.shrink(image)]).astype(int)
         assert np.abs(pixels - own).max() <= 2, size
@@ -118,14 +117,15 @@ def turned(orientation):
     return {"exif": exif}
 
 
+ODD = photo((1213, 997))
 JPEGS = {
     "plain": jpeg(photo((1200, 1000))),
-    "odd": jpeg(photo((1213, 997))),
-    "progressive": jpeg(photo((1213, 997)), progressive=True),
-    "gray": jpeg(photo((1213, 997)).convert("L")),
-    "four inks": jpeg(photo((1213, 997)).convert("CMYK")),
-    "full colour": jpeg(photo((1213, 997)), subsampling=0),
-    **{f"turned {i}": jpeg(photo((1213, 997)), **turned(i)) for i in range(2, 9)},
+    "odd": jpeg(ODD),
+    "progressive": jpeg(ODD, progressive=True),
+    "gray": jpeg(ODD.convert("L")),
+    "four inks": jpeg(ODD.convert("CMYK")),
+    "full colour": jpeg(ODD, subsampling=0),
+    **{f"turned {i}": jpeg(ODD, **turned(i)) for i in range(2, 9)},
 }
 
 
@@ -139,8 +139,8 @@ def test_a_reduced_jpeg_gives_nearly_the_same_pixels(kind):
     assert (facts.width, facts.height) == whole.size
     assert facts == image_facts(JPEGS[kind])
     difference = np.abs(np.subtract(*pixels.stack([whole, reduced]).astype(int)))
-    # The decoder rounds odd sizes up, which moves an edge by a part of a pixel.
-    assert difference.mean() < 2.5
+    # Of odd sizes, 2.5 if the part of a pixel by which the decoder rounds them up were not left out.
+    assert difference.mean() < 0.5
 
 
 @pytest.mark.parametrize("kind", JPEGS)
