@@ -18,9 +18,9 @@ FILTERED_BELOW = 2_000
 """Rows up to which Chroma's filter, exact and linear in their number, is as fast as two free queries."""
 
 _TILT = 0.5  # by how much the query then scores the mean of the one side above that of the other
-_PLAIN_TILT = 0.2
+_PLAIN_TILT = 0.5
 _RIDGE = 0.1  # of a side's covariance, in mean eigenvalues
-_PLAIN_DEPTH = 300  # .98 of the ten with the greatest cosines, where 100 find .965
+_PLAIN_DEPTH = 200  # .99 of the ten with the greatest cosines
 _APART = 6.0  # spreads between the means: CLIP models have 10 to 20
 
 
