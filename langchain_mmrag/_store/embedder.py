@@ -22,6 +22,7 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 _MODEL_NAMES = ("model_name", "model", "checkpoint", "model_id")
 _BATCH = 256
+_LONG_CHARS = 2**13  # a text of more is hardly read whole: it is not worth counting it as one
 
 
 class Embedder:
@@ -102,11 +103,15 @@ class Embedder:
             isinstance(self._embedding, MultimodalEmbeddings) and self._embedding.context_length is not None
         )
 
-    def windows(self, text: str) -> list[Span]:
-        """Where the windows of a text lie that are read whole; none for blank texts."""
+    def windows(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Where the windows lie in each text that is longer than the model reads; none in others."""
         if self._splitter is None:
             self._splitter = CLIPTextSplitter(self._embedding)
-        return self._splitter.spans(text)
+        # The splitter counts word by word, and would find out about each short text on its own.
+        few = [text for text in texts if len(text) <= _LONG_CHARS]
+        cut = iter(self.truncated(few))
+        is_long = [len(text) > _LONG_CHARS or next(cut) for text in texts]
+        return [self._splitter.spans(text) if long else [] for text, long in zip(texts, is_long, strict=True)]
 
     def truncated(self, texts: list[str]) -> list[bool]:
         """Whether each text is longer than the model reads; an embedding that cannot tell says no."""
@@ -152,8 +157,7 @@ class Embedder:
 
     def _batch(self, pictures: Sequence[Picture]) -> tuple[Vectors, Sequence[ImageFailure]]:
         if isinstance(self._embedding, MultimodalEmbeddings):
-            given = [picture.decoded or picture for picture in pictures]
-            found = self._embedding.embed_images_array(cast("Any", given), on_error="skip")
+            found = self._embedding.embed_images_array(cast("Any", pictures), on_error="skip")
             return found.vectors, found.failures
         if not callable(getattr(self._embedding, "embed_image", None)):
             msg = (

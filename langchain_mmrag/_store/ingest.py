@@ -245,8 +245,8 @@ class Intake:
         if not rows:
             return
         if self.embedder.can_split:
-            for row in rows:
-                row.split(self.embedder.windows(row.text))
+            for row, spans in zip(rows, self.embedder.windows([row.text for row in rows]), strict=True):
+                row.split(spans)
         else:
             for row, cut in zip(rows, self.embedder.truncated([row.text for row in rows]), strict=True):
                 if cut:  # so that whoever reads a hit knows that its end was not searched

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from langchain_mmrag.media import (
     image_facts,
     is_url,
     open_image,
+    open_with_facts,
     read_media,
 )
 from langchain_mmrag.types import HEIGHT, MIME_TYPE, MODALITY, SHA256, SOURCE, WIDTH, ImageInput
@@ -84,9 +85,34 @@ class Picture:
         self._file = None
         return data
 
-    def _open(self) -> BytesIO:
+    def opened(self, policy: MediaPolicy, min_side: int | None) -> Image.Image:
+        """The picture, upright and RGB; its facts come from the same decode.
+
+        Args:
+            policy: Limits its size beside the policy it was given.
+            min_side: As for `open_image`.
+
+        Raises:
+            LoadError: As `open_image`.
+        """
+        if self.decoded is not None:
+            return self.decoded
+        own = self._policy
+        most_bytes = min(own.max_bytes, policy.max_bytes)
+        strict = replace(own, max_bytes=most_bytes, max_pixels=min(own.max_pixels, policy.max_pixels))
+        file = self._named()
+        if not self._wants_facts:
+            return open_image(file, strict, min_side=min_side)
+        image, self.facts = open_with_facts(file, strict, min_side=min_side)
+        return image
+
+    def _named(self) -> BytesIO:
         file = BytesIO(read_media(self.source, self._policy))
         file.name = self.name  # what errors call it
+        return file
+
+    def _open(self) -> BytesIO:
+        file = self._named()
         if self._wants_facts:
             self.facts = image_facts(file, self._policy)
             file.seek(0)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from langchain_mmrag.errors import UnsafeSourceError, UnsupportedModalityError
-from langchain_mmrag.media import describe_source
+from langchain_mmrag.media import MediaPolicy, describe_source, open_image
 from langchain_mmrag.types import ImageInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _URL_SCHEMES = ("http://", "https://", "data:")
 _SHOWN_CHARS = 60
@@ -57,6 +60,25 @@ def is_one_image(image: object) -> bool:
 
     one = isinstance(image, str | bytes | bytearray | memoryview | PathLike | Image)
     return one or callable(getattr(image, "read", None))
+
+
+@runtime_checkable
+class OpensItself(Protocol):
+    """A binary file that knows how it is opened as a picture: under a policy of its own, for example."""
+
+    def opened(self, policy: MediaPolicy, min_side: int | None) -> Image:
+        """As `open_image` gives it, within the limits of `policy` on its size as well."""
+
+
+def opened(image: ImageInput, policy: MediaPolicy, min_side: int | None) -> Image:
+    """An upright RGB picture.
+
+    Raises:
+        LoadError: If it cannot be read.
+    """
+    if isinstance(image, OpensItself):
+        return image.opened(policy, min_side)
+    return open_image(image, policy, min_side=min_side)
 
 
 def chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:

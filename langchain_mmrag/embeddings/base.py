@@ -20,12 +20,13 @@ from langchain_mmrag.embeddings._inputs import (
     chunks,
     excerpt,
     is_one_image,
+    opened,
     picture_of,
     text_of,
 )
 from langchain_mmrag.embeddings._reading_ahead import default_threads, reading_ahead
 from langchain_mmrag.errors import EmbeddingError, LoadError
-from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source, open_image
+from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy, describe_source
 from langchain_mmrag.types import ImageInput
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class MultimodalEmbeddings(Embeddings, ABC):
 
         def read(index: int) -> Image | LoadError:
             try:
-                return self._shrink(open_image(images[index], self.media_policy, min_side=side))
+                return self._shrink(opened(images[index], self.media_policy, side))
             except LoadError as error:
                 return error
 

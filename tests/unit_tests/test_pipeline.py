@@ -5,8 +5,11 @@ import subprocess
 import sys
 import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,8 +18,9 @@ from langchain_mmrag._cli import console
 from langchain_mmrag._store import pipeline
 from langchain_mmrag.document_loaders import image
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
+from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.indexing import IndexReport, index_paths
-from langchain_mmrag.media import decode
+from langchain_mmrag.media import MediaPolicy, decode, remote
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
 
@@ -154,6 +158,106 @@ class SmallEmbeddings(CountingEmbeddings):
 
     def _shrink(self, image):
         return image if image.size == (8, 8) else image.resize((8, 8))
+
+
+@pytest.mark.parametrize("way", ["folder", "uris", "blobs"])
+def test_a_picture_is_decoded_once_and_its_vector_is_that_of_the_file(tmp_path, monkeypatch, way):
+    embedding = OpenCLIPEmbeddings("mmrag-tiny", show_progress=False)
+    store = MultimodalChroma(f"c{uuid.uuid4().hex}", embedding, persist_directory=str(tmp_path / "s"))
+    paths = [tmp_path / "p" / name for name in ("a.png", "b.jpg", "c.jpg")]
+    paths[0].parent.mkdir()
+    for shade, path in enumerate(paths):
+        Image.effect_noise((320, 240), 40 * (shade + 1)).save(path)
+    calls, decoded = [], decode.decode
+    for module in (decode, image):
+        monkeypatch.setattr(module, "decode", lambda *a, **k: calls.append(1) or decoded(*a, **k))
+    if way == "folder":
+        index_paths(store, tmp_path / "p", options=LoaderOptions(ocr=None))
+    elif way == "uris":
+        store.add_images(paths)
+    else:
+        store.add_images(blobs=[path.read_bytes() for path in paths])
+    assert len(calls) == 3
+    rows = store.get(include=["embeddings", "metadatas"])
+    assert {row["width"] for row in rows["metadatas"]} == {320}
+    found = [row["source"] for row in rows["metadatas"]]
+    expected = np.array([embedding.embed_image(path) for path in found])
+    assert rows["embeddings"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_stricter_of_two_policies_holds_for_what_is_added(tmp_path):
+    (path,) = shades(tmp_path, 1)
+    for own, of_store in ((15, 16), (16, 15), (16, 16)):
+        embedding = CountingEmbeddings(media_policy=MediaPolicy(max_pixels=own))
+        store = MultimodalChroma(
+            f"c{uuid.uuid4().hex}", embedding, media_policy=MediaPolicy(max_pixels=of_store)
+        )
+        assert len(store.add_images([path], on_error="skip")) == (own + of_store == 32)
+
+
+@pytest.fixture
+def stalling(monkeypatch):
+    """Addresses of five pictures, each wider than the one before; the second never comes."""
+    asked, when_left, over = [], [], threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            number = int(self.path[1:])
+            asked.append(number)
+            if number == 1:
+                over.wait(60)
+                return
+            file = BytesIO()
+            Image.new("RGB", (4 + number, 4), (number, 0, 0)).save(file, "PNG")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(file.getvalue())))
+            self.end_headers()
+            self.wfile.write(file.getvalue())
+
+        def log_message(self, *args):
+            pass
+
+    fetch = remote.fetch
+
+    def watched(url, policy):
+        try:
+            return fetch(url, policy)
+        except errors.LoadError:
+            when_left.append(sorted(asked))
+            raise
+
+    monkeypatch.setattr(remote, "fetch", watched)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield [f"http://127.0.0.1:{server.server_port}/{number}" for number in range(5)], when_left
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_an_address_that_stalls_in_the_middle_does_not_keep_the_others_waiting(stalling, caplog):
+    addresses, when_left = stalling
+    policy = MediaPolicy(allow_private_addresses=True, timeout_s=4)
+    store = MultimodalChroma(f"c{uuid.uuid4().hex}", SmallEmbeddings(), media_policy=policy)
+    ids = store.add_images(addresses, on_error="skip")
+    assert when_left == [[0, 1, 2, 3, 4]], "the others are asked for before the slow one is given up"
+    assert [found.metadata["width"] for found in store.get_by_ids(ids)] == [4, 6, 7, 8]
+    (skipped,) = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert skipped.startswith("skipped document 1: ")
+    assert addresses[1] in skipped
+
+
+def test_only_texts_longer_than_the_model_reads_are_counted_word_by_word(tmp_path, monkeypatch):
+    embedding = OpenCLIPEmbeddings("mmrag-tiny", show_progress=False)
+    store = MultimodalChroma(f"c{uuid.uuid4().hex}", embedding)
+    counted, count = [], embedding.token_counts
+    monkeypatch.setattr(embedding, "token_counts", lambda texts: counted.append(len(texts)) or count(texts))
+    store.add_texts([f"note {number}" for number in range(16)])
+    assert counted == [1, 16], "once for the splitter, once for all texts"
+    long = "a lighthouse above the harbour, " * 40
+    (id_,) = store.add_texts([long])
+    assert len(store._ledger.children([id_])[id_]) > 0
 
 
 def test_a_picture_in_a_folder_is_decoded_once(tmp_path, monkeypatch):

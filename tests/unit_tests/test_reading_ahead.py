@@ -228,7 +228,7 @@ def test_an_interrupt_while_computing_ends_the_reading(sample_images):
 
 
 def test_what_an_embedding_does_not_make_small_is_hardly_read_ahead(sample_images, monkeypatch):
-    from langchain_mmrag.embeddings import base
+    from langchain_mmrag.embeddings import _inputs
 
     lock, opened, computed, most = threading.Lock(), 0, 0, 0
 
@@ -250,8 +250,8 @@ def test_what_an_embedding_does_not_make_small_is_hardly_read_ahead(sample_image
                 computed += len(images)
             return vectors
 
-    open_image = base.open_image
-    monkeypatch.setattr(base, "open_image", counted)
+    open_image = _inputs.open_image
+    monkeypatch.setattr(_inputs, "open_image", counted)
     Whole(batch_size=6, show_progress=False).embed_images_array([sample_images["red"]] * 40)
     assert most <= 6 + 2
 
