@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from langchain_mmrag._cli import console
-from langchain_mmrag._cli.opening import DEFAULT_COLLECTION, DEFAULT_FOLDER, open_collection, remember_model
+from langchain_mmrag._cli.opening import (
+    DEFAULT_COLLECTION,
+    DEFAULT_FOLDER,
+    make_ready_to_search,
+    open_collection,
+    remember_model,
+)
 from langchain_mmrag._cli.options import Checkpoint, Collection, Json, Model, Store, named_model
 from langchain_mmrag.errors import LoadError, MMRAGError, StoreError
 
@@ -112,6 +118,7 @@ def index(
         raise typer.Exit(130) from None
     finally:
         remember_model(opened)
+    make_ready_to_search(opened)
     if as_json:
         row = console.report_row(report) | ({} if captions is None else {"captions": _captions_row(captions)})
         typer.echo(json.dumps(row, indent=2, ensure_ascii=False))

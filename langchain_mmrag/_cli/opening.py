@@ -98,6 +98,16 @@ def remember_model(store: MultimodalChroma) -> None:
         collection.modify(metadata={k: v for k, v in metadata.items() if not k.startswith("hnsw:")})
 
 
+def make_ready_to_search(store: MultimodalChroma) -> None:
+    """Embed what the first search would, if the model is loaded now: loading it then takes seconds."""
+    from langchain_mmrag._store.priors import Priors
+    from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+
+    embeddings = store.embeddings
+    if isinstance(embeddings, OpenCLIPEmbeddings) and embeddings.is_loaded:
+        Priors(embeddings).make_ahead()
+
+
 def collection_metadata(folder: Path, collection: str) -> dict[str, Any] | None:
     """What a collection says about itself; `None` if there is no such collection. Makes nothing."""
     if not (folder / _STORE_FILE).is_file():

@@ -1,7 +1,7 @@
 """What a model makes of texts and pictures in general, for collections too small to tell themselves.
 
-A few dozen passages and drawn pictures are embedded once for each model, at the first search of a small
-collection, and kept in memory and in the user's cache folder.
+A few dozen passages and drawn pictures are embedded once for each model, after files were indexed or else at
+the first search of a small collection, and kept in memory and in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from langchain_mmrag._cache import user_cache
-from langchain_mmrag._store.prior_pictures import pictures
 from langchain_mmrag._store.prior_texts import TEXTS
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings
 from langchain_mmrag.ranking import FloatArray, Side, unit
@@ -67,6 +66,11 @@ class Priors:
             logger.debug("no prior of side %s for %r", side, self._embedding, exc_info=True)
             return None
 
+    def make_ahead(self) -> None:
+        """Make them for both sides, so that the first search of another process need not load the model."""
+        for side in get_args(Side):
+            self(side)
+
 
 def _prior(embedding: MultimodalEmbeddings, key: _Key, side: Side) -> Vectors | None:
     known = _made.setdefault(key, {})
@@ -90,6 +94,8 @@ def _encoded(embedding: MultimodalEmbeddings, dimension: int, side: Side) -> Vec
     if side == "text":
         parts: list[ArrayLike] = [embedding._encode_texts(list(batch)) for batch in _batches(TEXTS, size)]  # noqa: SLF001
     else:
+        from langchain_mmrag._store.prior_pictures import pictures
+
         images = [embedding._shrink(image) for image in pictures(PICTURES)]  # noqa: SLF001
         parts = [embedding._encode_images(batch) for batch in _batches(images, size)]  # noqa: SLF001
     vectors: Vectors = unit(np.concatenate([np.asarray(rows) for rows in parts])).astype(np.float32)

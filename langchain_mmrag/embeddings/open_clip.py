@@ -185,6 +185,11 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         return super().dimension if self._given[0] is not None else self._found().dimension
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether the weights of both towers are there for torch; a few texts are embedded without."""
+        return self._loaded is not None
+
+    @property
     def logit_scale(self) -> float:
         """The factor this model puts on cosines before a softmax, exp of its learned parameter."""
         return float(self._ready().model.logit_scale.detach().float().exp())

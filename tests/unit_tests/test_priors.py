@@ -104,6 +104,25 @@ def test_they_are_made_once_for_each_model_and_side(monkeypatch, folder):
     assert len(list(folder.iterdir())) == 1
 
 
+def test_those_of_a_loaded_model_are_made_before_the_first_search(monkeypatch, folder, tmp_path):
+    from langchain_mmrag import MultimodalChroma, OpenCLIPEmbeddings
+    from langchain_mmrag._cli.opening import make_ready_to_search
+
+    forget(monkeypatch)
+    embeddings = OpenCLIPEmbeddings("mmrag-tiny", device="cpu")
+    store = MultimodalChroma("few", embeddings, persist_directory=tmp_path / "store")
+    make_ready_to_search(store)
+    assert not embeddings.is_loaded  # as after a run over files that had not changed
+    assert not folder.exists()
+    embeddings.embed_image(next(iter(pictures(1))))
+    make_ready_to_search(store)
+    assert len(list(folder.iterdir())) == 2
+    forget(monkeypatch)
+    again = OpenCLIPEmbeddings("mmrag-tiny", device="cpu")
+    assert Priors(again)("image").shape == (PICTURES, again.dimension)
+    assert not again.is_loaded
+
+
 def test_never_vectors_of_another_model_or_length(monkeypatch, folder):
     one, other, longer = Named("a"), Named("b"), Named("a", dimension=20)
     assert Priors(one)("text").shape == (len(TEXTS), 16)

@@ -239,8 +239,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     assert _cache.kept("kind", "name", [1], lambda: "made") == "made"
 
 
-def test_settings_of_a_tag_are_asked_for_once(tmp_path, monkeypatch):
-    code = """
+TAGGED = """
 import sys, warnings
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 with warnings.catch_warnings(record=True) as said:
@@ -249,16 +248,28 @@ with warnings.catch_warnings(record=True) as said:
     print(found.fingerprint, found.dimension, found.context_length, found.token_counts(["a dog", ""]))
 print(any("ViT-B-32-quickgelu" in str(each.message) for each in said), "open_clip" in sys.modules)
 """
+
+
+def test_settings_of_a_tag_are_asked_for_once(tmp_path, monkeypatch):
+    import open_clip
+
     monkeypatch.setenv(_cache.CACHE_VARIABLE, str(tmp_path))
-    first, second = (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        for _ in range(2)
-    )
-    assert first[0] == second[0]
-    assert first[0].endswith(" 512 77 [4, 2]")
-    assert (first[1], second[1]) == ("True True", "True False")
+    asked = []
+    with pytest.warns(UserWarning, match="ViT-B-32-quickgelu"):
+        expected = OpenCLIPEmbeddings("ViT-B-32", "openai").fingerprint
+
+    def ask():
+        asked.append(1)
+        return open_clip.get_pretrained_cfg("ViT-B-32", "openai")
+
+    with monkeypatch.context() as not_imported:
+        not_imported.delitem(sys.modules, "open_clip")
+        first, second = (catalog.tag_settings("ViT-B-32", "openai", ask) for _ in range(2))
+    assert json.loads(json.dumps(first)) == second
+    assert len(asked) == 1
+    said, seen = fresh(TAGGED)
+    assert said == f"{expected} 512 77 [4, 2]"
+    assert seen == "True False"
 
 
 # --- a fresh process
@@ -266,33 +277,39 @@ print(any("ViT-B-32-quickgelu" in str(each.message) for each in said), "open_cli
 ASKED = """
 import json, sys
 from langchain_mmrag import MultimodalChroma, OpenCLIPEmbeddings
-store = MultimodalChroma("asked", OpenCLIPEmbeddings(sys.argv[1]), persist_directory=sys.argv[2])
-found = store.search_ranked("a red boat", k=3)
-print(json.dumps([[document.page_content, score] for document, score in found]))
+for model, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    store = MultimodalChroma("asked", OpenCLIPEmbeddings(model), persist_directory=folder)
+    found = store.search_ranked("a red boat", k=3)
+    print(json.dumps([[document.page_content, score] for document, score in found]))
 heavy = {"torch", "torchvision", "open_clip", "timm", "huggingface_hub", "transformers"}
 print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
 """
 
 
-@pytest.mark.parametrize("model", ["mmrag-tiny", "of random weights"])
-def test_a_fresh_process_answers_without_torch(model, tmp_path, sample_images):
+def fresh(code, *arguments):
+    """Lines that a new process prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_a_fresh_process_answers_without_torch(tmp_path, sample_images):
     from langchain_mmrag import MultimodalChroma
 
-    name = model if model == "mmrag-tiny" else f"local-dir:{save_clip(tmp_path / 'model', shaped())}"
-    embeddings = OpenCLIPEmbeddings(name, device="cpu")
-    embeddings._ready()
-    store = MultimodalChroma("asked", embeddings, persist_directory=tmp_path / "store")
-    store.add_texts([f"{colour} {thing}" for colour in ("red", "blue") for thing in ("boat", "car", "tree")])
-    store.add_images(list(sample_images.values()))
-    expected = store.search_ranked("a red boat", k=3)
-    done = subprocess.run(
-        [sys.executable, "-c", ASKED, name, str(tmp_path / "store")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found, heavy = done.stdout.splitlines()
+    models = {
+        "mmrag-tiny": tmp_path / "tiny",
+        f"local-dir:{save_clip(tmp_path / 'model', shaped())}": tmp_path,
+    }
+    expected = []
+    for name, folder in models.items():
+        embeddings = OpenCLIPEmbeddings(name, device="cpu")
+        embeddings._ready()
+        store = MultimodalChroma("asked", embeddings, persist_directory=folder)
+        store.add_texts([f"{hue} {thing}" for hue in ("red", "blue") for thing in ("boat", "car", "tree")])
+        store.add_images(list(sample_images.values()))
+        expected.append(store.search_ranked("a red boat", k=3))
+    *answers, heavy = fresh(ASKED, *(each for pair in models.items() for each in pair))
     assert heavy == "[]"
-    assert [text for text, _ in json.loads(found)] == [document.page_content for document, _ in expected]
-    scores = [score for _, score in json.loads(found)]
-    np.testing.assert_allclose(scores, [score for _, score in expected], atol=1e-3)
+    for found, known in zip(map(json.loads, answers), expected, strict=True):
+        assert [text for text, _ in found] == [document.page_content for document, _ in known]
+        scores = [score for _, score in found]
+        np.testing.assert_allclose(scores, [score for _, score in known], atol=1e-3)
