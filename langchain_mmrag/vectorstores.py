@@ -216,19 +216,23 @@ class MultimodalChroma(SearchingChroma):
             **kwargs: `where` and `where_document`, as Chroma takes them.
         """
         ids = listed_if_given(ids, "ids")
+        if ids is None and not kwargs:
+            while page := self._collection.get(limit=PAGE, include=[])["ids"]:
+                self._delete_ids(page)
+            return
         if ids is None or kwargs:
             # Which they are has to be known before they are gone.
             ids = self._matching(ids, kwargs)
         windows = self._ledger.children(ids)
-        gone = list(dict.fromkeys([*ids, *(id_ for part in windows.values() for id_ in part)]))
-        for batch in self._batches(gone):
+        self._delete_ids(list(dict.fromkeys([*ids, *(id_ for part in windows.values() for id_ in part)])))
+
+    def _delete_ids(self, ids: list[str]) -> None:
+        for batch in self._batches(ids):
             with self._writing(batch, [{}, {}]) as told:
                 self._collection.delete(ids=batch)
                 told.update(dict.fromkeys(batch))
 
     def _matching(self, ids: list[str] | None, conditions: Mapping[str, Any]) -> list[str]:
-        if ids is None and not conditions:
-            return list(self._collection.get(include=[])["ids"])
         # A window has its document's metadata and part of its text: the document decides.
         wanted: Any = {**conditions, "where": of_documents(conditions.get("where"))}
         if ids is None:

@@ -25,7 +25,7 @@ from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.ledger import Ledger
-from langchain_mmrag._store.ledger_content import rows_of
+from langchain_mmrag._store.ledger_content import LISTED_PAGE, rows_of
 from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import Side, unit
@@ -339,12 +339,22 @@ class SecondVectors(ABC):
         return {id_: (metadata or {}).get(_DIGEST) for id_, metadata in rows}
 
     def _take_out_gone(self) -> None:
-        """Take out vectors of rows that other programs have deleted."""
+        """Take out vectors of rows that other programs have deleted, a page at a time."""
         collection = self._existing()
-        if collection is None:
-            return
-        there = {id_ for page in self.rows() for id_ in page}
-        self._take_out([id_ for id_ in collection.get(include=[])["ids"] if id_ not in there])
+        start, size = 0, LISTED_PAGE if self._ledger.is_kept else PAGE
+        while collection is not None:
+            with reading(collection.name):
+                page = collection.get(limit=size, offset=start, include=[])["ids"]
+            if not page:
+                return
+            gone = self._gone(page)
+            self._take_out(gone)
+            start += len(page) - len(gone)  # what follows those that were taken out has moved up
+
+    def _gone(self, ids: Sequence[str]) -> list[str]:
+        """Those of a page of rows that have no content any more."""
+        contents = self._contents(ids)
+        return [id_ for id_ in ids if is_blank(contents.get(id_, ""))]
 
 
 def _unit(vectors: Any) -> Vector:

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from heapq import nsmallest
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger import Ledger
+from langchain_mmrag._store.ledger_content import LISTED_PAGE, listed_ids
 from langchain_mmrag._store.ledger_rows import PAGE, draw_of, modality_of_row, pages
 from langchain_mmrag._store.second_vectors import SOUNDS, SecondVectors, StoredVectors, Vector
 from langchain_mmrag.errors import LoadError, UnsupportedFormatError
@@ -118,9 +120,9 @@ class SoundCompanion(SecondVectors):
         state = there.collection.id, there.count, self._changes
         kept = self._samples.get(side)
         if kept is None or kept[0] != state:
-            with reading(there.collection.name):
-                ids = there.collection.get(include=[])["ids"]
-            drawn = sorted(ids, key=draw_of)[:SAMPLE_SIZE]
+            size = LISTED_PAGE if self._ledger.is_kept else PAGE
+            ids = (id_ for _, page in listed_ids(there.collection, size) for id_ in page)
+            drawn = nsmallest(SAMPLE_SIZE, ids, key=draw_of)
             known = self._ledger.entries(drawn)
             vectors = there.of([id_ for id_ in drawn if id_ in known and known[id_].side == side])
             stacked = np.stack([*vectors.values()]) if vectors else np.empty((0, 0), dtype=np.float32)
