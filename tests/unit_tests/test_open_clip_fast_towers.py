@@ -204,3 +204,26 @@ def test_a_collection_takes_vectors_of_one_precision(first, then, tiny_clip_dir,
     store = MultimodalChroma(embedding_function=clips[1], persist_directory=folder)
     with pytest.raises(EmbeddingMismatchError, match=f"precision is not: {first} then, {then} now"):
         store.add_texts(["a cat"])
+
+
+def parameter_bytes(made):
+    return sum(part.numel() * part.element_size() for part in made.parameters())
+
+
+@pytest.mark.parametrize("is_given", [False, True])
+def test_weights_are_held_once_after_both_towers_are_packed(is_given):
+    made = model()
+    before = parameter_bytes(made)
+    both(Towers(made, CPU, torch.float32, SCALE, keeps_weights=is_given))
+    left = parameter_bytes(made)
+    assert left == before if is_given else left < before / 4
+
+
+def test_half_precision_without_instructions_for_it_is_told(monkeypatch, caplog, tiny_clip_dir):
+    from langchain_mmrag.embeddings import _fast_model
+
+    monkeypatch.setattr(_fast_model, "computes_fast", lambda *_: False)
+    clip = OpenCLIPEmbeddings(f"local-dir:{tiny_clip_dir}", precision="bf16", device="cpu")
+    clip.embed_query("a dog")
+    assert "no instructions for bf16" in caplog.text
+    assert "computed with in fp32" in caplog.text
