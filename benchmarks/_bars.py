@@ -14,7 +14,7 @@ class Size:
     rounds: int = 5
     starts: int = 3
     photos: int = 500
-    rival_photos: tuple[int, int] = (24, 48)
+    rival_photos: tuple[int, int] = (16, 32)
     rows: int = 1000
 
 
