@@ -1,6 +1,7 @@
 """What a collection costs as it grows, and what an index run of photographs spends its time on.
 
     python benchmarks/index.py curve [--rows 1000,10000,100000,1000000] [--features FILE] [--plot out.png]
+    python benchmarks/index.py stages [--photos 60] [--size 4000x3000] [--model NAME --checkpoint FILE]
 
 `curve` grows one collection from each size to the next and measures at each: the time and disk a new row
 takes (in Chroma, and beside it), the first search of a collection another program has filled, queries, and
@@ -9,12 +10,18 @@ the peak of memory so far. Half of the rows are pictures, half passages; each ha
 
 Queries are asked in each way in turn, so that whatever else the machine does falls on all of them. Each asks
 with the words and (about) the vector of a row. Times of adding are CPU time, those of queries wall time.
+
+`stages` indexes photographs as `mmrag index` does and says how long each stage was at work. They go on at the
+same time, and reading and decoding in several threads, so their shares add up to more than the whole: a stage
+is the bottleneck if it is at work (per thread) nearly all of the time. By default the model is ViT-B-32 with
+random weights, and the photographs are drawn; both are kept for the next run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import sqlite3
@@ -26,12 +33,16 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+from _photos import photographs
+from _weights import MODEL, SIDE, TAG, Files
 from langchain_core.embeddings import Embeddings
+from PIL import Image
 from search import drawn_pairs, unit
 
 from langchain_mmrag._store.ingest import Row
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.pipeline import Embedded
+from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.vectorstores import MultimodalChroma
 
 BATCH = 2000
@@ -216,6 +227,60 @@ def curve(counts: list[int], pairs: np.ndarray) -> Iterator[dict[str, Any]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def stages(paths: list[str], embedding: Embeddings) -> Iterator[str]:
+    """How long each stage of an index run was at work, and how long the model alone takes for as many."""
+    folder = Path(mkdtemp(prefix="mmrag-stages-"))
+    try:
+        store = MultimodalChroma("stages", embedding, persist_directory=folder)
+        embedding.embed_image(paths[:1])  # the weights are read before the clock starts
+        cpu = time.process_time()
+        report = index_paths(store, paths)
+        cpu = time.process_time() - cpu
+        total = report.seconds["total"]
+        yield f"{report.added}/{len(paths)} photographs, {os.cpu_count()} cores, {torch_threads()} threads"
+        for stage in ("reading", "embedding", "inserting"):
+            spent = report.seconds.get(stage, 0.0)
+            yield (
+                f"{stage:>10}: {spent:7.2f} s, {100 * spent / total:4.0f} % of the run,"
+                f" {1e3 * spent / len(paths):6.1f} ms a photograph"
+            )
+        yield f"{'total':>10}: {total:7.2f} s, {len(paths) / total:.1f} photographs a second, CPU {cpu:.1f} s"
+        yield f"{'alone':>10}: {forward_alone(embedding, paths):7.2f} s for what was decoded before"
+        yield f"{'peak':>10}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:7.0f} MB"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forward_alone(embedding: Embeddings, paths: list[str]) -> float:
+    """Seconds for the vectors of as many pictures that lie decoded in memory, as small as the model's own."""
+    picture = Image.open(paths[0])
+    picture.draft("RGB", (SIDE, SIDE))
+    small = picture.convert("RGB").resize((SIDE, SIDE))
+    begun = time.perf_counter()
+    embedding.embed_image([small] * len(paths))
+    return time.perf_counter() - begun
+
+
+def torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def run_stages(options: argparse.Namespace) -> None:
+    files = Files(options.cache)
+    if options.checkpoint is None:
+        files.in_place_of_downloads()
+        files.make()
+    from langchain_mmrag import OpenCLIPEmbeddings
+
+    width, height = map(int, options.size.split("x"))
+    paths = photographs(options.cache / "photos", ((width, height),), options.photos)
+    embedding = OpenCLIPEmbeddings(options.model, options.checkpoint or TAG)
+    for each in stages(paths, embedding):
+        print(each, flush=True)
+
+
 HEADER = (
     f"{'':9} | {'add, us CPU a row':^17} | {'disk, bytes a new row':^31} | {'first':^8} |"
     f" {'queries, ms p50 / p99':^63} | {'peak':>6}\n"
@@ -273,7 +338,19 @@ def main() -> None:
     growth.add_argument("--features", type=Path, help="unit vectors [2, n, d] of pictures and their captions")
     growth.add_argument("--plot", type=Path, help="a picture to draw")
     growth.add_argument("--out", type=Path, help="a JSON file for the figures")
+    growth.set_defaults(run=run_curve)
+    staged = commands.add_parser("stages", help="what an index run of photographs spends its time on")
+    staged.add_argument("--photos", type=int, default=60)
+    staged.add_argument("--size", default="4000x3000", help="of the photographs, in pixels")
+    staged.add_argument("--model", default=MODEL, help="of open_clip")
+    staged.add_argument("--checkpoint", help="its weights: a file or a tag; random ones by default")
+    staged.add_argument("--cache", type=Path, default=Path(".cache/benchmarks"))
+    staged.set_defaults(run=run_stages)
     options = parser.parse_args()
+    options.run(options)
+
+
+def run_curve(options: argparse.Namespace) -> None:
     pairs = np.load(options.features) if options.features else drawn_pairs(500)
     found = []
     print(HEADER)
