@@ -42,6 +42,7 @@ from search import drawn_pairs, unit
 from langchain_mmrag._store.ingest import Row
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.pipeline import Embedded
+from langchain_mmrag.document_loaders import LoaderOptions
 from langchain_mmrag.indexing import index_paths
 from langchain_mmrag.vectorstores import MultimodalChroma
 
@@ -234,7 +235,8 @@ def stages(paths: list[str], embedding: Embeddings) -> Iterator[str]:
         store = MultimodalChroma("stages", embedding, persist_directory=folder)
         embedding.embed_image(paths[:1])  # the weights are read before the clock starts
         cpu = time.process_time()
-        report = index_paths(store, paths)
+        # Writing in pictures is not looked for: that takes many times as long as all else.
+        report = index_paths(store, paths, options=LoaderOptions(ocr="off"))
         cpu = time.process_time() - cpu
         total = report.seconds["total"]
         yield f"{report.added}/{len(paths)} photographs, {os.cpu_count()} cores, {torch_threads()} threads"
@@ -276,7 +278,7 @@ def run_stages(options: argparse.Namespace) -> None:
 
     width, height = map(int, options.size.split("x"))
     paths = photographs(options.cache / "photos", ((width, height),), options.photos)
-    embedding = OpenCLIPEmbeddings(options.model, options.checkpoint or TAG)
+    embedding = OpenCLIPEmbeddings(options.model, options.checkpoint or TAG, show_progress=False)
     for each in stages(paths, embedding):
         print(each, flush=True)
 
