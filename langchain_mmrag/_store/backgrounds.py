@@ -28,6 +28,11 @@ class Sampled:
     background: Background
     ids: list[str]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the sample has every document of the side, as it has of sides up to `SAMPLE_SIZE`."""
+        return 0 < self.background.count == len(self.ids)
+
     @cached_property
     def _places(self) -> dict[str, int]:
         return {id_: place for place, id_ in enumerate(self.ids)}

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from langchain_mmrag._store.chroma import Where, reading
+from langchain_mmrag._store.chroma import Where, of_side, reading
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag.ranking import SIDES, Background, FloatArray, Ranker, Side, cosines
 
@@ -37,15 +38,35 @@ def near_ids(
     return ids
 
 
-def tilted(collection: Collection, ranker: Ranker, n: int) -> list[str]:
-    """Ids of at least about `n` candidates of each side, by unfiltered queries tilted towards the side.
+def nearest_in(ids: Sequence[str], units: NDArray[Any], vector: FloatArray, n: int) -> list[str]:
+    """Of rows with unit vectors [m, d], the ids of the `n` nearest to a vector [d], exactly."""
+    near = units @ vector.astype(units.dtype, copy=False)
+    return [ids[place] for place in np.argsort(-near, kind="stable")[:n].tolist()]
+
+
+def of_one_side(collection: Collection, vector: FloatArray, side: Side, *, n: int, count: int) -> list[str]:
+    """Ids of the `n` rows of a side nearest to a vector [d], or of all its `count` rows if these are no more.
+
+    Slower than `tilted`, by Chroma's filter, but it reaches every row.
+    """
+    if n < count:
+        return near_ids(collection, [vector], n, of_side(side))[0]
+    with reading(collection.name):
+        return list(collection.get(where=of_side(side), include=[])["ids"])
+
+
+def tilted(collection: Collection, ranker: Ranker, sides: Sequence[Side], n: int) -> list[str]:
+    """Ids of about `n` candidates of each of some sides, by unfiltered queries tilted towards the side.
 
     Vectors of images and of texts are offset by a nearly constant gap. A query that leans along it a little
     has neighbours of one side only, and the order among them hardly changes: the scores that count are
     computed afterwards. Chroma's filter would take time in proportion to the collection.
+
+    A graph of many rows of one side and few of the other has hardly a way to some of the few: who asks counts
+    what came.
     """
     by_depth: dict[int, list[FloatArray]] = {}
-    for side in ranker.searched:
+    for side in sides:
         vector, is_straight = _leaning(ranker, side)
         deep = n if is_straight or not ranker.is_plain else max(n, _PLAIN_DEPTH)
         by_depth.setdefault(deep, []).append(vector)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -11,10 +11,18 @@ import numpy as np
 from chromadb.errors import InvalidArgumentError
 
 from langchain_mmrag._record import EmbeddingRecord, mismatch
-from langchain_mmrag._store.backgrounds import Backgrounds, Prior
+from langchain_mmrag._store.backgrounds import Backgrounds, Prior, Sampled
 from langchain_mmrag._store.beside import STANDS_OUT, Beside, Second
 from langchain_mmrag._store.by_text import ByText
-from langchain_mmrag._store.candidates import FILTERED_BELOW, lie_apart, near_ids, nearest_of, tilted
+from langchain_mmrag._store.candidates import (
+    FILTERED_BELOW,
+    lie_apart,
+    near_ids,
+    nearest_in,
+    nearest_of,
+    of_one_side,
+    tilted,
+)
 from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, where
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
@@ -23,7 +31,7 @@ from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
 from langchain_mmrag._store.sound_companion import SoundCompanion
-from langchain_mmrag._store.wanted import Filter, How, Wanted, wanted
+from langchain_mmrag._store.wanted import Filter, How, Wanted, modality_of_filter, wanted
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.media import MediaPolicy
 from langchain_mmrag.queries import Query
@@ -100,7 +108,7 @@ class Search:
     ) -> list[Answer]:
         """The `k` best, best first."""
         asked = _asked(query)
-        modality = modality or asked.modality
+        filter, modality = modality_of_filter(filter, modality or asked.modality)  # noqa: A001
         want = wanted(k, filter, modality, options)
         count = self._count()
         if not count:
@@ -161,9 +169,20 @@ class Search:
 
     def _plain(self, asked: Query, want: Wanted, count: int, depth: int) -> list[Found]:
         """By the cosine, over all sides alike."""
-        self._ledger.current(count)
+        samples = self._ledger.statistics(count)
         vector = unit(self._parts(asked)[0].vector)
         ids = self._near_ids([vector], depth, want)[0]
+        if want.is_free:
+            for sample in samples.values():
+                if sample.count == len(sample.ids):  # the index may have no way to some of a few
+                    ids += nearest_in(sample.ids, sample.vectors, vector, depth)
+            ids = list(dict.fromkeys(ids))
+            if len(ids) < min(depth, count):
+                near = [
+                    of_one_side(self._collection(), vector, side, n=depth, count=sample.count)
+                    for side, sample in samples.items()
+                ]
+                ids = list(dict.fromkeys([*ids, *(id_ for each in near for id_ in each)]))
         found = []
         for id_, entry in self._entries(ids).items():
             stored = unit(entry.vector)
@@ -186,10 +205,7 @@ class Search:
         beside = self._beside(asked, want, how, searched, count, depth)
         if self._is_whole_side(want, modality, there):
             want = replace(want, condition=None)
-        is_free = want.is_free
-        ids = self._candidates(ranker, want, is_free and count > FILTERED_BELOW, depth)
-        more = [id_ for id_ in dict.fromkeys(beside.ids(depth)) if id_ not in set(ids)]
-        rows = self._entries([*ids, *self._by_text.allowed(more, want)])
+        rows = self._rows(ranker, want, sampled, depth, beside.ids(depth))
         listed = {
             side: [(id_, entry) for id_, entry in rows.items() if entry.side == side] for side in searched
         }
@@ -245,17 +261,61 @@ class Search:
         is_all = modality is not None and sides == [{modality}]
         return is_all and want.condition == of_modality(modality) and not want.options
 
-    def _candidates(self, ranker: Ranker, want: Wanted, is_free: bool, depth: int) -> list[str]:
-        if is_free and lie_apart(ranker.backgrounds):
-            return tilted(self._collection(), ranker, depth)
+    def _rows(
+        self, ranker: Ranker, want: Wanted, sampled: Mapping[Side, Sampled], depth: int, beside: Iterable[str]
+    ) -> dict[str, Entry]:
+        """What may answer: at least `depth` rows of each searched side that meet the conditions, or all.
+
+        Args:
+            ranker: Knows query and sides.
+            want: What is asked for.
+            sampled: Of each side.
+            depth: How many.
+            beside: Ids of rows that were found otherwise.
+        """
+        whole = [side for side in ranker.searched if want.is_free and sampled[side].is_whole]
+        ids = [id_ for side in whole for id_ in self._exactly(ranker, sampled[side], side, depth)]
+        if rest := [side for side in ranker.searched if side not in whole]:
+            count = sum(each.count for each in ranker.backgrounds.values())
+            is_tilted = want.is_free and count > FILTERED_BELOW and lie_apart(ranker.backgrounds)
+            ids += (
+                tilted(self._collection(), ranker, rest, depth)
+                if is_tilted
+                else self._filtered(ranker, want, rest, depth)
+            )
+        ids = list(dict.fromkeys(ids))
+        more = [id_ for id_ in dict.fromkeys(beside) if id_ not in set(ids)]
+        rows = self._entries([*ids, *self._by_text.allowed(more, want)])
+        if want.is_free:
+            for side in rest:
+                rows |= self._lacking(ranker, side, ids, rows, depth)
+        return rows
+
+    @staticmethod
+    def _exactly(ranker: Ranker, sampled: Sampled, side: Side, depth: int) -> list[str]:
+        """The nearest of a side all of which is in its sample, which is at hand: no index is asked."""
+        return nearest_in(sampled.ids, sampled.background.sample, ranker.search_vector(side), depth)
+
+    def _lacking(
+        self, ranker: Ranker, side: Side, ids: Sequence[str], rows: Mapping[str, Entry], depth: int
+    ) -> dict[str, Entry]:
+        """Rows of a side of which too few were found: the index has no way to some of a few."""
+        count = ranker.backgrounds[side].count
+        if sum(id_ in rows and rows[id_].side == side for id_ in ids) >= min(depth, count):
+            return {}
+        vector = ranker.search_vector(side)
+        found = of_one_side(self._collection(), vector, side, n=depth, count=count)
+        return self._entries([id_ for id_ in found if id_ not in rows])
+
+    def _filtered(self, ranker: Ranker, want: Wanted, sides: Sequence[Side], depth: int) -> list[str]:
         is_only = len(ranker.searched) == 1 and (want.condition is not None or not self._has_other(ranker))
         conditions = (
             [want.condition]
             if is_only  # the only one there is, or asked for by a condition on the modality
-            else [where(want.condition, of_side(side)) for side in ranker.searched]
+            else [where(want.condition, of_side(side)) for side in sides]
         )
         found: list[str] = []
-        for side, condition in zip(ranker.searched, conditions, strict=True):
+        for side, condition in zip(sides, conditions, strict=True):
             narrowed = replace(want, condition=condition)
             found += self._near_ids([ranker.search_vector(side)], depth, narrowed)[0]
         return found

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast, get_args
 
 from langchain_mmrag._store.chroma import Where, of_modality, where
 from langchain_mmrag._store.typed import typed
 from langchain_mmrag.queries import check_modality
 from langchain_mmrag.ranking import Collapse, Rank, SearchMode
-from langchain_mmrag.types import Modality
+from langchain_mmrag.types import MODALITY, Modality
 
 Filter: TypeAlias = Mapping[str, Any]
 
@@ -52,6 +52,24 @@ class Wanted:
     def is_free(self) -> bool:
         """Whether every row will do."""
         return self.condition is None and not self.options
+
+
+def modality_of_filter(
+    filter: Filter | None,  # noqa: A002
+    modality: Modality | None,
+) -> tuple[Filter | None, Modality | None]:
+    """The filter without what it says of the modality, and the modality.
+
+    A filter that is nothing but one modality means the same as the argument, and gives the same answers.
+    """
+    if not isinstance(filter, Mapping) or list(filter) != [MODALITY]:
+        return filter, modality
+    asked = filter[MODALITY]
+    if isinstance(asked, Mapping) and list(asked) == ["$eq"]:
+        asked = asked["$eq"]
+    if not isinstance(asked, str) or asked not in get_args(Modality) or modality not in {None, asked}:
+        return filter, modality
+    return None, cast("Modality", asked)
 
 
 def wanted(k: Any, filter: Filter | None, modality: Modality | None, options: Mapping[str, Any]) -> Wanted:  # noqa: A002
