@@ -81,12 +81,13 @@ def _write(file: Path, content: dict[str, Any]) -> None:
     """All or nothing: another process may be reading."""
     text = json.dumps(content)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8") as opened:
-        temporary = Path(opened.name)
-        opened.write(text)
+    opened = NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8")  # noqa: SIM115
+    temporary = Path(opened.name)
     try:
+        with opened:
+            opened.write(text)
         temporary.replace(file)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise

@@ -15,6 +15,7 @@ DIMENSION = "mmrag:dimension"
 
 _INDEX_SETTINGS = "hnsw:"
 _HALF_PRECISIONS = ("bf16", "fp16")
+_EARLIER = "or any, if it was made before precisions were recorded"
 _REMEDY = (
     "Open it with the embedding it was made with, choose another collection_name, or call reset_collection()"
     " and add everything again"
@@ -85,7 +86,8 @@ class EmbeddingRecord:
         made, used = _in_precision(made_with or ""), _in_precision(name)
         if made[0] != used[0] or made[1] == used[1]:
             return self._remedy
-        return f"The model is the same, the precision is not: {made[1]} then, {used[1]} now. {self._remedy}"
+        then, now = made[1] or f"fp32 ({_EARLIER})", used[1] or "fp32"
+        return f"The model is the same, the precision is not: {then} then, {now} now. {self._remedy}"
 
     def _stored_dimension(self, collection: Collection) -> int | None:
         """Looked up once, as a collection never changes it and a large one takes its time to answer."""
@@ -117,6 +119,6 @@ def _described(name: str | None, dimension: int | None) -> str:
 
 
 def _in_precision(name: str) -> tuple[str, str]:
-    """An embedding's name without its precision, and the precision; fp32 is not part of a name."""
+    """An embedding's name without its precision, and the precision; empty where the name has none."""
     model, _, last = name.rpartition(":")
-    return (model, last) if last in _HALF_PRECISIONS else (name, "fp32")
+    return (model, last) if last in _HALF_PRECISIONS else (name, "")

@@ -172,7 +172,11 @@ class Embedder:
         return vectors, failures
 
     def _rows(self, vectors: Any, rows: int) -> Vectors:
-        array = np.asarray(vectors, dtype=np.float32)
+        try:
+            array = np.asarray(vectors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            msg = f"{type(self._embedding).__name__} gave no array of numbers for {rows} inputs: {error}"
+            raise EmbeddingError(msg) from error
         if array.ndim != 2 or len(array) != rows or not np.isfinite(array).all():  # noqa: PLR2004 - rows, columns
             msg = (
                 f"{type(self._embedding).__name__} gave an array of shape {array.shape} for {rows} inputs; "

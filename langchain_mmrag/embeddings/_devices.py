@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def choose_device(name: str | None) -> torch.device:
 def computes_fast(precision: str, device: torch.device) -> bool:
     """Whether a device has instructions for products in this precision; without, they take far longer.
 
+    Where this torch has no way to tell, it is taken to have them.
+
     Args:
         precision: `"fp32"`, `"bf16"` or `"fp16"`.
         device: Only the CPU is looked at; an accelerator has them.
@@ -42,9 +45,16 @@ def computes_fast(precision: str, device: torch.device) -> bool:
 
     if device.type != "cpu" or precision == "fp32":
         return True
-    names = {
-        "bf16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"),
-        "fp16": ("_is_amx_fp16_supported",),
-    }
-    checks = [getattr(torch.cpu, name, None) for name in names[precision]]  # private: they come and go
-    return any(check() for check in checks if check is not None)
+    checks = [getattr(torch.cpu, name, None) for name in _checks(precision)]  # private: they come and go
+    # One that is missing might have been the one to say yes.
+    return None in checks or any(check() for check in checks if check is not None)
+
+
+def _checks(precision: str) -> tuple[str, ...]:
+    """Functions of torch.cpu that know of a precision, one of which has to say yes."""
+    if platform.machine().lower() in {"x86_64", "amd64"}:
+        return {
+            "bf16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
+            "fp16": ("_is_amx_fp16_supported",),
+        }[precision]
+    return (f"_is_arm_{precision}_supported",)

@@ -53,6 +53,8 @@ class Towers:
         self._keeps_weights = keeps_weights
         self._text: Features | None = None
         self._vision: Features | None = None
+        self.is_torn = False
+        """Whether packing was begun and has not ended: if nobody is at it, the model is of no more use."""
 
     def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         """Features [n, d], not normalised, of token ids [n, context]."""
@@ -60,6 +62,7 @@ class Towers:
             self._text = self._choose(
                 "text", is_plain_text, self._fast_text, self._stock_text, self._trial_text
             )
+            self.is_torn = False
         return self._text(tokens)
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -72,6 +75,7 @@ class Towers:
             self._vision = self._choose(
                 "image", is_plain_vision, self._fast_vision, self._stock_vision, self._trial_pixels
             )
+            self.is_torn = False
         return self._vision(pixels)
 
     def _choose(
@@ -97,6 +101,8 @@ class Towers:
             return stock
         if self._keeps_weights:
             return partial(_anew, fast)
+        # Weights are let go one by one on the way, so that they are never held twice.
+        self.is_torn = True
         return fast(Packing(enabled=self._device.type == "cpu"))
 
     def _fast_text(self, packing: Packing) -> Features:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_mmrag.embeddings._fast_pieces import is_out_of_memory
 from langchain_mmrag.embeddings._hub import WHAT_TO_DO, fetch
-from langchain_mmrag.embeddings._open_clip_mapped import mapped_model
+from langchain_mmrag.embeddings._open_clip_direct import direct_model
 from langchain_mmrag.embeddings._question_catalog import (
     content_digest,
     model_config,
@@ -253,10 +253,10 @@ def load(blueprint: Blueprint, device: torch.device, precision: str) -> Loaded:
 
 
 def _built(blueprint: Blueprint, weights: Path, device: torch.device, precision: str) -> tuple[Any, Any]:
-    """The model on its device, of mapped weights where that can be, and its preprocessing."""
+    """The model on its device, of weights read straight into it where that can be, and its preprocessing."""
     cfg = blueprint.preprocess_cfg
-    if precision == "fp32" and (mapped := mapped_model(weights, blueprint.model_cfg, cfg)):
-        model, preprocess = mapped
+    if precision == "fp32" and (direct := direct_model(weights, blueprint.model_cfg, cfg)):
+        model, preprocess = direct
         return model.to(device), preprocess
     source: dict[str, Any] = {"model_name": f"{LOCAL}{blueprint.folder}"}
     if blueprint.folder is None:

@@ -41,6 +41,7 @@ class QuestionModel:
         """The features of the texts, None if they are too many or the tower is of another kind.
 
         Raises:
+            ChangedWeightsError: If the file of the weights is another by now.
             ModelUnavailableError: If the weights cannot be had.
         """
         few = len(texts) <= _FEW
@@ -53,6 +54,12 @@ class QuestionModel:
             self._sought = True
         if self._tokenizer is None or self._tower is None:
             return None
-        self._left -= 0 if few else len(texts)
         rows, cut = self._tokenizer.rows(texts)
-        return Answer(self._tower.encode(rows), cut, self._tokenizer.context_length)
+        features = self._tower.encode(rows)
+        self._left -= 0 if few else len(texts)
+        return Answer(features, cut, self._tokenizer.context_length)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether texts were answered from a file of weights that is another by now."""
+        return self._tower is not None and not self._tower.is_current

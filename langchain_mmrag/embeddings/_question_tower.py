@@ -1,15 +1,13 @@
-"""The text tower of a CLIP model in NumPy, on weights that are mapped into memory.
+"""The text tower of a CLIP model in NumPy, on the weights of its layers alone.
 
 A question is a dozen tokens: importing torch for it and copying both towers takes a hundred times as long as
-the answer. Here only what a question touches is read.
+the answer. Here the layers are read once, and of the table of tokens the rows that a question has.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,14 +15,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_mmrag.embeddings._tensor_file import TensorFile, opened_tensors
+
 Floats = NDArray[np.float32]
 _Shapes = dict[str, tuple[int, ...]]
 
 _EPSILON: Final = 1e-5  # of torch's LayerNorm
 _QUICK: Final = 1.702  # of QuickGELU
-_HEADER_BYTES: Final = 8
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
-_TABLES: Final = {"token_embedding.weight", "positional_embedding"}
+_TABLE: Final = "token_embedding.weight"
 _MODEL_KEYS: Final = {
     *("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"),
     *("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"),
@@ -62,34 +61,85 @@ _BLOCK: Final = {
 }
 
 
+class ChangedWeightsError(Exception):
+    """The file is not the one whose layers were read."""
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """The table of tokens [vocabulary, d], of which rows are read when they are needed.
+
+    Attributes:
+        file: As it was when the layers were read.
+        name: Of the table in it.
+        width: d.
+        dtype: Of its numbers there.
+    """
+
+    file: TensorFile
+    name: str
+    width: int
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, ids: NDArray[np.intp]) -> Floats:
+        """Rows [n, d] of token ids [n].
+
+        Raises:
+            ChangedWeightsError: If the file is another by now, or is gone.
+        """
+        rows, places = np.unique(ids, return_inverse=True)
+        found = np.empty((len(rows), self.width), self.dtype)
+        try:
+            with self.file.opened_again() as file:
+                for row, target in zip(rows.tolist(), found, strict=True):
+                    file.read_into(target, self.name, row * target.nbytes)
+        except (OSError, ValueError) as error:
+            raise ChangedWeightsError from error
+        return found[places].astype(np.float32, copy=False)
+
+
 @dataclass(frozen=True)
 class QuestionTower:
     """Ids to features, for a causal tower whose end token is pooled.
 
     Attributes:
-        weights: By their names in open_clip, without the prefix of a separate tower.
+        tokens: The table of tokens.
+        weights: All others by their names in open_clip, without the prefix of a separate tower.
         layers: Number of blocks.
         heads: Number of heads in each.
         quick: Whether the activation is QuickGELU rather than GELU.
     """
 
+    tokens: TokenRows
     weights: Mapping[str, Floats]
     layers: int
     heads: int
     quick: bool
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file of the weights is as it was when the layers were read."""
+        try:
+            with self.tokens.file.opened_again():
+                return True
+        except (OSError, ValueError):
+            return False
 
     def encode(self, rows: Sequence[Sequence[int]]) -> Floats:
         """Features [n, d] of n texts of any lengths within the context, not normalised.
 
         The position of the first token with the highest id is pooled; it sees only those before it, so what
         comes after is left out. All tokens of all texts go through a layer as one matrix.
+
+        Raises:
+            ChangedWeightsError: If the file of the weights is another by now.
         """
         cut = [list(row)[: int(np.argmax(row)) + 1] for row in rows]
         ends = np.cumsum([len(row) for row in cut])
         spans = [slice(end - len(row), end) for row, end in zip(cut, ends.tolist(), strict=True)]
         w = self.weights
         with np.errstate(all="ignore"):  # damaged weights are told of by who looks at the vectors
-            x = w["token_embedding.weight"][np.concatenate(cut)].astype(np.float32)
+            x = self.tokens[np.concatenate(cut)]
             x += np.concatenate([w["positional_embedding"][: len(row)] for row in cut])
             for layer in range(self.layers):
                 x = self._block(x, f"transformer.resblocks.{layer}.", spans)
@@ -135,13 +185,13 @@ def question_tower(weights: Path, model_cfg: Mapping[str, Any]) -> QuestionTower
     try:
         expected = _expected(text_cfg, int(model_cfg["embed_dim"]))
         prefix = "text." if model_cfg.get("custom_text") else ""
-        found = _mapped(weights, prefix, expected)
+        found = _read(weights, prefix, expected)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None  # damaged or foreign: torch's own errors say how
     if found is None:
         return None
     layers, heads = int(text_cfg.get("layers", 12)), int(text_cfg.get("heads", 8))
-    return QuestionTower(found, layers, heads, quick=bool(model_cfg.get("quick_gelu")))
+    return QuestionTower(*found, layers, heads, quick=bool(model_cfg.get("quick_gelu")))
 
 
 def _is_plain(text_cfg: Mapping[str, Any]) -> bool:
@@ -171,60 +221,44 @@ def _expected(text_cfg: Mapping[str, Any], dimension: int) -> _Shapes:
     return shapes
 
 
-def _mapped(path: Path, prefix: str, expected: _Shapes) -> dict[str, Floats] | None:
-    """The tensors of these names and shapes, without reading them; None if the file has others.
+def _read(path: Path, prefix: str, expected: _Shapes) -> tuple[TokenRows, dict[str, Floats]] | None:
+    """The table of tokens and the other tensors of these names and shapes; None if the file has others.
 
     Raises:
-        OSError: If it cannot be mapped.
-        ValueError: As `tensor_table`.
+        OSError, ValueError: As `opened_tensors`.
     """
-    start, header = tensor_table(path)
-    with path.open("rb") as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    own = {name.removeprefix(prefix): entry for name, entry in _of_text(header, prefix)}
-    if own.keys() != expected.keys():
-        return None
-    tensors: dict[str, Floats] = {}
-    for name, shape in expected.items():
-        begin, end = own[name]["data_offsets"]
-        count = math.prod(shape)
-        dtype = _DTYPES.get(own[name]["dtype"])
-        if dtype is None or tuple(own[name]["shape"]) != shape or end - begin != dtype.itemsize * count:
+    with opened_tensors(path) as file:
+        own = {name.removeprefix(prefix): name for name in _of_text(file.table, prefix)}
+        if own.keys() != expected.keys():
             return None
-        stored = np.frombuffer(data, dtype, count, start + begin).reshape(shape)
-        # half precision becomes fp32 as in torch; of the tables of rows, only what is looked up
-        tensors[name] = stored if name in _TABLES else stored.astype(np.float32, copy=False)
-    return tensors
+        kinds = {name: _kind(file.table[own[name]], shape) for name, shape in expected.items()}
+        if None in kinds.values():
+            return None
+        table = TokenRows(file, own[_TABLE], expected[_TABLE][1], kinds.pop(_TABLE))
+        return table, {name: _tensor(file, own[name], kinds[name], expected[name]) for name in kinds}
 
 
-def tensor_table(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Where the numbers of a safetensors file begin, and by name the kind, shape and place of each tensor.
-
-    Raises:
-        OSError: If it cannot be read.
-        ValueError: If its header is none, or it is not as long as that says.
-    """
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        start = _HEADER_BYTES + int.from_bytes(file.read(_HEADER_BYTES), "little")
-        if start > size:
-            msg = f"{path} has {size} bytes, its header alone {start}"
-            raise ValueError(msg)
-        header: dict[str, dict[str, Any]] = json.loads(file.read(start - _HEADER_BYTES))
-    header.pop("__metadata__", None)
-    if max(entry["data_offsets"][1] for entry in header.values()) != size - start:
-        msg = f"{path} is not as long as its header says"
-        raise ValueError(msg)
-    return start, header
+def _kind(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Any:
+    """How numbers of a tensor of this shape are stored; None if it is of another shape or kind."""
+    dtype = _DTYPES.get(entry["dtype"])
+    begin, end = entry["data_offsets"]
+    if dtype is None or tuple(entry["shape"]) != shape or end - begin != dtype.itemsize * math.prod(shape):
+        return None
+    return dtype
 
 
-def _of_text(header: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _tensor(file: TensorFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Floats:
+    stored = np.empty(shape, dtype)
+    file.read_into(stored, name)
+    return stored.astype(np.float32, copy=False)  # half precision becomes fp32 as in torch
+
+
+def _of_text(names: Iterable[str], prefix: str) -> Iterator[str]:
     """What in a file belongs to the text tower: all under its prefix, or all that is not of images."""
     others = ("visual.", "logit_scale", "logit_bias")
-    for name, entry in header.items():
+    for name in names:
         if name.startswith(prefix) if prefix else not name.startswith(others):
-            yield name, entry
+            yield name
 
 
 # --- what a layer does --------------------------------------------------------------------------------------

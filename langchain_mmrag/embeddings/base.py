@@ -105,6 +105,14 @@ class MultimodalEmbeddings(Embeddings, ABC):
     def fingerprint(self) -> str:
         """Names model, checkpoint and preprocessing: equal if, and only if, vectors can be compared."""
 
+    @property
+    def has_fixed_weights(self) -> bool:
+        """Whether a text has the same vector for good: stores then keep those of the questions asked last.
+
+        Optional; false where weights may change in use, as those of a model in training do.
+        """
+        return True
+
     @abstractmethod
     def _encode_texts(self, texts: list[str]) -> ArrayLike:
         """Encode one batch of texts; returns [n, d], not necessarily of unit norm."""
@@ -257,7 +265,11 @@ class MultimodalEmbeddings(Embeddings, ABC):
     def _unit_rows(self, raw: ArrayLike, names: Sequence[str]) -> NDArray[np.float32]:
         """The encoder's answer as unit rows [len(names), d], checked."""
         who = type(self).__name__
-        vectors = np.asarray(raw, dtype=np.float64)
+        try:
+            vectors = np.asarray(raw, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            msg = f"{who} gave no array of numbers for {len(names)} inputs: {error}"
+            raise EmbeddingError(msg) from error
         if vectors.ndim != 2 or len(vectors) != len(names):  # noqa: PLR2004 - rows and columns
             n = len(names)
             msg = f"{who} gave an array of shape {vectors.shape} for {n} inputs; [{n}, d] was expected"

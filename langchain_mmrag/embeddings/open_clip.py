@@ -18,8 +18,10 @@ from langchain_mmrag.embeddings._fast_model import Model, in_computable_precisio
 from langchain_mmrag.embeddings._hub import state_digest
 from langchain_mmrag.embeddings._inputs import checked_texts
 from langchain_mmrag.embeddings._open_clip_tokens import context_length_of, count_tokens, padding_of
-from langchain_mmrag.embeddings._question_model import QuestionModel
+from langchain_mmrag.embeddings._question_model import Answer, QuestionModel
+from langchain_mmrag.embeddings._question_tower import ChangedWeightsError
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings, TruncatedTextWarning
+from langchain_mmrag.errors import ModelUnavailableError
 from langchain_mmrag.media import DEFAULT_POLICY, MediaPolicy
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
 
     The constructor is cheap: weights are read at first use. Keywords, methods and vectors are those of the
     class of this name in `langchain_experimental`. Threads may share one instance; a copy sent to another
-    process reads the weights again there.
+    process reads the weights again there. Start other processes by "spawn": torch's own threads do not
+    survive a fork, and a forked process would wait for them for good.
 
     Args:
         model_name: A name from `list_models()`, `hf-hub:org/repo`, `local-dir:/folder`, or `mmrag-tiny`, the
@@ -185,6 +188,11 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         return super().dimension if self._given[0] is not None else self._found().dimension
 
     @property
+    def has_fixed_weights(self) -> bool:
+        """Whether its weights are its own: a model that was handed in may be trained further at any time."""
+        return self._given[0] is None
+
+    @property
     def is_loaded(self) -> bool:
         """Whether the weights of both towers are there for torch; a few texts are embedded without."""
         return self._loaded is not None
@@ -220,17 +228,24 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
             return self._blueprint
 
     def _ready(self) -> models.Loaded:
-        if self._loaded is not None:  # without the lock: images are prepared while another thread computes
-            return self._loaded
+        loaded = self._loaded
+        if loaded is not None:  # without the lock: images are prepared while another thread computes
+            return loaded
         with self._lock:
             if self._loaded is None:
+                if self._questions.is_outdated:
+                    self._look_again()
                 self._loaded = self._load()
+                self._questions = QuestionModel()  # that text tower is not needed any more
             return self._loaded
 
     def _running(self) -> Model:
-        if self._model is not None:
-            return self._model
+        running = self._model
+        if running is not None and not running.towers.is_torn:
+            return running
         with self._lock:
+            if self._model is not None and self._model.towers.is_torn:  # whoever packed it was interrupted
+                self._model = self._loaded = None
             if self._model is None:
                 is_given = self._given[0] is not None
                 self._model = Model(self._ready(), exact_decode=self.exact_decode, is_given=is_given)
@@ -278,25 +293,46 @@ class OpenCLIPEmbeddings(MultimodalEmbeddings):
         if self._loaded is not None or not on_cpu or self._given[0] is not None or self._given[2] is not None:
             return None
         with self._lock:
-            answer = None if self._loaded is not None else self._questions.encode(self._found(), texts)
+            answer = None if self._loaded is not None else self._answer_or_look_again(texts)
         if answer is None:
             return None
         features, cut, length = answer
         self._warn_of_cut(sum(cut), len(texts), length)
         return features
 
+    def _answer_or_look_again(self, texts: list[str]) -> Answer | None:
+        try:
+            return self._questions.encode(self._found(), texts)
+        except ChangedWeightsError:
+            self._look_again()
+            return self._questions.encode(self._found(), texts)
+
+    def _look_again(self) -> None:
+        """Read the weights anew: their file was written to.
+
+        Raises:
+            ModelUnavailableError: Unless they are known to be those whose vectors were given before.
+        """
+        before, self._blueprint = self._fingerprint, None
+        if before is None or self._make_fingerprint() != before:
+            msg = (
+                f"{self.model_name}: its file of weights was overwritten while it was in use, and vectors of "
+                "other weights cannot be compared. Make a new OpenCLIPEmbeddings"
+            )
+            raise ModelUnavailableError(msg)
+        self._questions = QuestionModel()
+
     def _encode_in_torch(self, texts: list[str]) -> NDArray[np.float32]:
-        tokenizer, model = self._ready().tokenizer, self._running()
         with self._lock:
+            model, tokenizer = self._running(), self._ready().tokenizer
             tokens = tokenizer(texts)
             self._warn_if_cut(texts, tokens)
             return model.encode_texts(tokens)
 
     def _encode_images(self, images: list[Image]) -> NDArray[np.float32]:
-        model = self._running()
-        batch = model.stack(images)  # without the lock: another thread may compute meanwhile
+        batch = self._running().stack(images)  # without the lock: another thread may compute meanwhile
         with self._lock:
-            return model.encode_images(batch)
+            return self._running().encode_images(batch)
 
     def _warn_if_cut(self, texts: list[str], tokens: torch.Tensor) -> None:
         if self._warned:

@@ -1,12 +1,15 @@
 """The fast forward of both towers: the vectors of open_clip's modules, or these modules themselves."""
 
 import logging
+import re
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import normalize
 
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+from langchain_mmrag.embeddings._devices import computes_fast
 from langchain_mmrag.embeddings._fast_forward import Towers
 from langchain_mmrag.embeddings._fast_linear import Packing, plain_linear
 from langchain_mmrag.embeddings._fast_pieces import Pieces
@@ -202,7 +205,8 @@ def test_a_collection_takes_vectors_of_one_precision(first, then, tiny_clip_dir,
     clips = [OpenCLIPEmbeddings(name, precision=kind, device="cpu") for kind in (first, then)]
     MultimodalChroma(embedding_function=clips[0], persist_directory=folder).add_texts(["a dog"])
     store = MultimodalChroma(embedding_function=clips[1], persist_directory=folder)
-    with pytest.raises(EmbeddingMismatchError, match=f"precision is not: {first} then, {then} now"):
+    made = "fp32 (or any, if it was made before precisions were recorded)" if first == "fp32" else first
+    with pytest.raises(EmbeddingMismatchError, match=re.escape(f"precision is not: {made} then, {then} now")):
         store.add_texts(["a cat"])
 
 
@@ -227,3 +231,42 @@ def test_half_precision_without_instructions_for_it_is_told(monkeypatch, caplog,
     clip.embed_query("a dog")
     assert "no instructions for bf16" in caplog.text
     assert "computed with in fp32" in caplog.text
+
+
+@pytest.mark.parametrize("side", ["text", "image"])
+def test_an_interrupt_while_weights_are_packed_leaves_a_model_that_works(side, monkeypatch, tiny_clip_dir):
+    from langchain_mmrag.embeddings import _fast_linear
+
+    pack, calls = _fast_linear._packed, []
+    picture = Image.new("RGB", (40, 30), "red")
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return pack(*args, **kwargs)
+
+    def embed(embeddings):
+        texts = [f"word {i}" for i in range(40)]
+        return embeddings.embed_documents(texts) if side == "text" else embeddings.embed_image_list([picture])
+
+    expected = embed(OpenCLIPEmbeddings(f"local-dir:{tiny_clip_dir}", device="cpu"))
+    monkeypatch.setattr(_fast_linear, "_packed", interrupted)
+    embeddings = OpenCLIPEmbeddings(f"local-dir:{tiny_clip_dir}", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        embed(embeddings)
+    assert embed(embeddings) == expected
+    assert len(embeddings.embed_documents(["both sides"] * 40)) == 40
+
+
+def test_a_torch_that_cannot_tell_is_not_taken_for_a_processor_that_cannot_compute(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
+    for name in names:
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert not computes_fast("bf16", CPU)
+    monkeypatch.setattr(torch.cpu, names[1], lambda: True)
+    assert computes_fast("bf16", CPU)
+    for name in names:
+        monkeypatch.delattr(torch.cpu, name)
+    assert computes_fast("bf16", CPU)

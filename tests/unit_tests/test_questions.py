@@ -9,9 +9,11 @@ import random
 import subprocess
 import sys
 import time
+import weakref
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from langchain_mmrag import _cache
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings, TruncatedTextWarning
@@ -250,6 +252,14 @@ print(any("ViT-B-32-quickgelu" in str(each.message) for each in said), "open_cli
 """
 
 
+def test_a_file_of_the_cache_that_cannot_be_written_in_full_is_not_left(tmp_path, monkeypatch):
+    monkeypatch.setenv(_cache.CACHE_VARIABLE, str(tmp_path))
+    assert _cache.kept("kind", "name", [1], lambda: "\ud800 no UTF-8") == "\ud800 no UTF-8"
+    monkeypatch.setattr(_cache.json, "dumps", lambda _: "\ud800")
+    assert _cache.kept("kind", "other", [1], lambda: "made") == "made"
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_settings_of_a_tag_are_asked_for_once(tmp_path, monkeypatch):
     import open_clip
 
@@ -313,3 +323,53 @@ def test_a_fresh_process_answers_without_torch(tmp_path, sample_images):
         assert [text for text, _ in found] == [document.page_content for document, _ in known]
         scores = [score for _, score in found]
         np.testing.assert_allclose(scores, [score for _, score in known], atol=1e-3)
+
+
+OVERWRITTEN = """
+import shutil, sys
+from langchain_mmrag.embeddings import OpenCLIPEmbeddings
+from langchain_mmrag.errors import ModelUnavailableError
+
+folder, *others = sys.argv[1:]
+weights = f"{folder}/open_clip_model.safetensors"
+shutil.copyfile(weights, f"{folder}/original")
+for other in others:
+    shutil.copyfile(f"{folder}/original", weights)
+    embeddings = OpenCLIPEmbeddings(f"local-dir:{folder}", device="cpu")
+    assert embeddings.fingerprint
+    before = embeddings.embed_query("a dog")
+    shutil.copyfile(f"{folder}/original", weights)
+    assert embeddings.embed_query("a dog") == before
+    shutil.copyfile(other, weights)
+    for many in (1, 100):
+        try:
+            embeddings.embed_documents(["a horse in the rain"] * many)
+        except ModelUnavailableError as error:
+            assert "was overwritten while it was in use" in str(error), error
+        else:
+            raise AssertionError(other)
+print("alive")
+"""
+
+
+def test_weights_overwritten_in_use_neither_end_the_process_nor_mix_vectors(tmp_path):
+    weights = save_clip(tmp_path, shaped()) / "open_clip_model.safetensors"
+    (tmp_path / "shorter").write_bytes(b"x" * 1000)
+    save_file({name: t + 0.25 for name, t in load_file(weights).items()}, tmp_path / "equally_long")
+    assert (tmp_path / "equally_long").stat().st_size == weights.stat().st_size
+    run = subprocess.run(
+        [sys.executable, "-c", OVERWRITTEN, tmp_path, tmp_path / "shorter", tmp_path / "equally_long"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (0, "alive\n"), run.stderr
+
+
+def test_the_small_tower_is_let_go_when_torch_has_the_model(tiny_clip_dir):
+    embeddings = OpenCLIPEmbeddings(f"local-dir:{tiny_clip_dir}", device="cpu")
+    embeddings.embed_query("a dog")
+    tower = weakref.ref(embeddings._questions._tower)
+    assert tower() is not None
+    embeddings._ready()
+    assert tower() is None

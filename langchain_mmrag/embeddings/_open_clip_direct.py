@@ -1,7 +1,7 @@
-"""A plain CLIP model on weights that are mapped into memory: no random numbers first, no second copy.
+"""A plain CLIP model on weights that are read straight into it: no random numbers first, no second copy.
 
-open_clip fills both towers with random numbers and copies the weights over them, seconds for what takes a
-quarter of one here. What is not certain to come out the same is left to open_clip.
+open_clip fills both towers with random numbers and copies the weights over them, seconds for what takes half
+of one here. What is not certain to come out the same is left to open_clip.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from langchain_mmrag.embeddings._question_tower import tensor_table
+from langchain_mmrag.embeddings._tensor_file import TensorFile, opened_tensors
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
 
-_NUMPY: Final[dict[str, str]] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_KINDS: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # in torch's words
 _ELSEWHERE: Final = {"timm_model_name", "hf_model_name"}  # towers of other packages
 # What a configuration, a file or a version of open_clip that is not as expected raises on the way.
 _MISFITS: Final = (
@@ -39,13 +37,12 @@ _MISFITS: Final = (
 )
 
 
-def mapped_model(
+def direct_model(
     weights: Path, model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]
 ) -> tuple[Any, Any] | None:
     """A `CLIP` model of fp32 in main memory and its preprocessing, None where open_clip has to load it.
 
-    The file is mapped so that what is written to the model never reaches it. It must not be overwritten in
-    place while the model is in use; replacing it by another file is fine.
+    The model has no more to do with the file, which may be written to or removed afterwards.
 
     Args:
         weights: A safetensors file in open_clip's own layout, every tensor under its name and of its shape;
@@ -57,13 +54,13 @@ def mapped_model(
     if weights.suffix != ".safetensors" or model_cfg.get("custom_text") or keys & _ELSEWHERE:
         return None
     try:
-        return _mapped(weights, model_cfg, preprocess_cfg)
+        return _direct(weights, model_cfg, preprocess_cfg)
     except _MISFITS as error:
         logger.debug("%s is left to open_clip: %s: %s", weights, type(error).__name__, error)
         return None
 
 
-def _mapped(
+def _direct(
     weights: Path, model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]
 ) -> tuple[Any, Any] | None:
     import torch
@@ -72,13 +69,13 @@ def _mapped(
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = {key: value for key, value in deepcopy(dict(model_cfg)).items() if key != "custom_text"}
-    start, table = tensor_table(weights)
     with torch.device("meta"):
         model = CLIP(**config)
     expected = model.state_dict()
-    if table.keys() != expected.keys():
-        return None
-    state = {name: _tensor(weights, start, table[name], expected[name]) for name in expected}
+    with opened_tensors(weights) as file:
+        if file.table.keys() != expected.keys():
+            return None
+        state = {name: _tensor(file, name, expected[name]) for name in expected}
     model.load_state_dict(state, strict=True, assign=True)
     if model.attn_mask is not None:
         positions = len(model.positional_embedding)
@@ -89,22 +86,21 @@ def _mapped(
     return model, image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
 
 
-def _tensor(weights: Path, start: int, entry: Mapping[str, Any], expected: torch.Tensor) -> torch.Tensor:
-    """A tensor of the file, each mapped by itself so that it can be let go by itself.
+def _tensor(file: TensorFile, name: str, expected: torch.Tensor) -> torch.Tensor:
+    """A tensor of the file, each in memory of its own so that it can be let go by itself.
 
     Raises:
         ValueError: If it is of another shape or kind than the model has.
     """
     import torch
 
-    kind = np.dtype(_NUMPY[entry["dtype"]])
+    entry = file.table[name]
+    kind: torch.dtype = getattr(torch, _KINDS[entry["dtype"]])
     begin, end = entry["data_offsets"]
     shape, size = tuple(entry["shape"]), math.prod(entry["shape"]) * kind.itemsize
-    misplaced = (start + begin) % kind.itemsize
-    if shape != expected.shape or end - begin != size or misplaced or expected.dtype != torch.float32:
+    if shape != expected.shape or end - begin != size or expected.dtype != torch.float32:
         msg = f"a tensor of shape {shape} and {end - begin} bytes in place of {tuple(expected.shape)}"
         raise ValueError(msg)
-    # "c": written to memory alone
-    found = torch.from_numpy(np.memmap(weights, kind, mode="c", offset=start + begin, shape=shape or (1,)))
-    found = found.view(torch.bfloat16) if entry["dtype"] == "BF16" else found
-    return found.reshape(shape).to(torch.float32)
+    found = torch.empty(shape, dtype=kind)
+    file.read_into(found.view(-1).view(torch.uint8).numpy(), name)
+    return found.to(torch.float32)

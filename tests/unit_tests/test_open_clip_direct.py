@@ -1,4 +1,4 @@
-"""A model on mapped weights: the one open_clip makes, the cases that are left to it, a device that is full."""
+"""A model on weights read straight into it: the one open_clip makes, the cases that are left to it, a device that is full."""
 
 import copy
 
@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.embeddings import _open_clip_models as models
-from langchain_mmrag.embeddings._open_clip_mapped import mapped_model
+from langchain_mmrag.embeddings._open_clip_direct import direct_model
 from langchain_mmrag.errors import ModelUnavailableError
 from tests.conftest import TINY_CONFIG, save_clip
 
@@ -39,9 +39,9 @@ def shaped(change):
     return changed
 
 
-def mapped(folder):
+def direct(folder):
     found = models.find_model(f"local-dir:{folder}", None, None)
-    return mapped_model(found.weights(), found.model_cfg, found.preprocess_cfg)
+    return direct_model(found.weights(), found.model_cfg, found.preprocess_cfg)
 
 
 def stock(folder):
@@ -71,7 +71,7 @@ def assert_alike(ours, theirs):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_is_the_one_open_clip_loads(kind, tmp_path):
     folder = save_clip(tmp_path, shaped(KINDS[kind]))
-    (ours, our_steps), (theirs, their_steps) = mapped(folder), stock(folder)
+    (ours, our_steps), (theirs, their_steps) = direct(folder), stock(folder)
     assert_alike(ours, theirs)
     assert repr(our_steps).split(" at 0x")[0] == repr(their_steps).split(" at 0x")[0]
     tokens, pixels = torch.randint(1, 49407, (3, 77)), torch.rand(2, 3, 32, 32)
@@ -85,7 +85,7 @@ def test_a_model_is_the_one_open_clip_loads(kind, tmp_path):
 def test_numbers_of_half_precision_become_those_of_open_clip(kind, tmp_path):
     weights = save_clip(tmp_path) / "open_clip_model.safetensors"
     save_file({name: t.to(getattr(torch, kind)) for name, t in load_file(weights).items()}, weights)
-    assert_alike(mapped(tmp_path)[0], stock(tmp_path)[0])
+    assert_alike(direct(tmp_path)[0], stock(tmp_path)[0])
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
@@ -98,7 +98,7 @@ def test_what_is_not_certain_is_left_to_open_clip(kind, tmp_path):
         if other is not None:
             state |= {other: old} if isinstance(other, str) else {name: other}
     save_file(state, weights)
-    assert mapped(tmp_path) is None
+    assert direct(tmp_path) is None
 
 
 def test_a_file_that_is_cut_off_is_left_to_open_clip(tmp_path):
@@ -106,7 +106,7 @@ def test_a_file_that_is_cut_off_is_left_to_open_clip(tmp_path):
     content = weights.read_bytes()
     for damaged in (content[:-4], content + b"more", content[:100], b""):
         weights.write_bytes(damaged)
-        assert mapped(tmp_path) is None
+        assert direct(tmp_path) is None
     with pytest.raises(ModelUnavailableError, match="damaged or belongs to another model"):
         OpenCLIPEmbeddings(f"local-dir:{tmp_path}", device="cpu")._ready()
 
@@ -114,7 +114,7 @@ def test_a_file_that_is_cut_off_is_left_to_open_clip(tmp_path):
 def test_a_changed_model_leaves_its_file_as_it_was(tmp_path):
     weights = save_clip(tmp_path) / "open_clip_model.safetensors"
     before = weights.read_bytes()
-    model, _ = mapped(tmp_path)
+    model, _ = direct(tmp_path)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(7)
@@ -122,15 +122,15 @@ def test_a_changed_model_leaves_its_file_as_it_was(tmp_path):
     assert weights.read_bytes() == before
 
 
-def test_tensors_are_mapped_one_by_one_to_be_let_go_one_by_one(tmp_path):
-    model, _ = mapped(save_clip(tmp_path))
+def test_tensors_are_read_one_by_one_to_be_let_go_one_by_one(tmp_path):
+    model, _ = direct(save_clip(tmp_path))
     parameters = list(model.parameters())
     assert len({parameter.untyped_storage().data_ptr() for parameter in parameters}) == len(parameters)
     for parameter in parameters:
         assert parameter.untyped_storage().nbytes() == parameter.nbytes
 
 
-def test_embeddings_are_of_a_mapped_model(tmp_path, monkeypatch):
+def test_embeddings_are_of_a_direct_model(tmp_path, monkeypatch):
     import open_clip
 
     monkeypatch.setattr(open_clip, "create_model_and_transforms", None)
