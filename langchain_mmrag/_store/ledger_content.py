@@ -14,7 +14,7 @@ from langchain_mmrag.types import PARENT_ID, WINDOW
 if TYPE_CHECKING:
     from chromadb import Collection
 
-LISTED_PAGE: Final = 2_000  # rows from a collection on this machine
+LISTED_PAGE: Final = 10_000  # rows from a collection on this machine: each page touches much of the ledger
 
 
 def rows_of(collection: Collection, ids: list[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
