@@ -20,7 +20,8 @@ class QueryCache:
 
     Texts only: the file at a picture's path may change. Errors are not kept. An embedding without a
     `fingerprint` has no such name of its weights, and another may be behind it at any time: nothing is kept
-    for it.
+    for it. Nor is it for one that says its weights may change under the same name: its `has_fixed_weights`
+    is false, as that of `OpenCLIPEmbeddings` on a model that was handed in and may be in training.
 
     Args:
         size: How many vectors.
@@ -40,7 +41,7 @@ class QueryCache:
             embed: Makes the vector if it is not kept; called outside of the lock.
         """
         fingerprint = getattr(embedding, "fingerprint", None)
-        if not isinstance(fingerprint, str):
+        if not isinstance(fingerprint, str) or not getattr(embedding, "has_fixed_weights", True):
             return embed(text)
         key = fingerprint, text
         with self._lock:

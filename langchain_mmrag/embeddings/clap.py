@@ -84,6 +84,11 @@ class ClapEmbeddings(Embeddings):
         return self._fingerprint
 
     @property
+    def has_fixed_weights(self) -> bool:
+        """Whether its weights are its own: a model that was handed in may be trained further at any time."""
+        return isinstance(self.model, str)
+
+    @property
     def sampling_rate(self) -> int:
         """Samples a second that `embed_audio` takes: 48,000 of every published model.
 

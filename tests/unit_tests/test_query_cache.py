@@ -1,12 +1,16 @@
 """Questions asked again are not embedded again."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from langchain_core.embeddings import Embeddings
 
+from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.query_cache import QueryCache
+from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 
 
 class Counting(Embeddings):
@@ -57,6 +61,24 @@ def test_without_a_fingerprint_nothing_is_kept():
     embedding, cache = Counting(), QueryCache()
     asked_of(cache, embedding, "a", "a")
     assert embedding.asked == ["a", "a"]
+
+
+def test_a_model_that_was_handed_in_may_be_trained_meanwhile():
+    loaded = OpenCLIPEmbeddings("mmrag-tiny")._ready()
+    model = copy.deepcopy(loaded.model)
+    handed_in = OpenCLIPEmbeddings(model=model, preprocess=loaded.preprocess, tokenizer=loaded.tokenizer)
+    embedder = Embedder(handed_in)
+    before = embedder.query("a dog")
+    assert np.array_equal(embedder.query("a dog"), before)
+    with torch.no_grad():
+        model.text_projection.copy_(model.text_projection.flip(0))
+    after = embedder.query("a dog")
+    assert np.allclose(after, handed_in.embed_query("a dog"), atol=1e-6)
+    assert after @ before < 0.9
+
+
+def test_a_model_asked_for_by_name_keeps_its_weights():
+    assert OpenCLIPEmbeddings("mmrag-tiny").has_fixed_weights
 
 
 def test_errors_are_not_kept():
