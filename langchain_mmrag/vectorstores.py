@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import local
 from typing import Any, Self, TypeVar
 
 from chromadb.errors import NotFoundError
@@ -24,6 +25,7 @@ from langchain_mmrag._store.chroma import (
     of_documents,
     reading,
     same_length,
+    writing,
 )
 from langchain_mmrag._store.ingest import Intake, OnError, Row, to_write
 from langchain_mmrag._store.ledger import Told
@@ -39,6 +41,16 @@ from langchain_mmrag.types import WINDOW, ImageInput
 _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
+
+
+class _Bulks(local):
+    """What takes the rows that a thread adds to a store in bulk."""
+
+    def __init__(self) -> None:
+        self.by_store: dict[MultimodalChroma, Inserter] = {}
+
+
+_bulks = _Bulks()
 
 
 class MultimodalChroma(SearchingChroma):
@@ -102,8 +114,6 @@ class MultimodalChroma(SearchingChroma):
         ValueError: If there is no `embedding_function`.
     """
 
-    _bulk: Inserter | None = None
-
     # --- add, replace, delete -------------------------------------------------------------------------------
 
     def add_texts(
@@ -119,8 +129,9 @@ class MultimodalChroma(SearchingChroma):
 
         Up to 4096 documents, or 8 million characters, are embedded before any is written, so an error leaves
         the collection as it was. Of more, thousands are written while the next are embedded, in bounded
-        memory: an error, or Ctrl-C, leaves whole documents, those up to some place; the same call writes them
-        again and goes on.
+        memory: an error, or Ctrl-C, leaves whole documents, those up to some place. Trouble with the disk or
+        a server may leave some documents of any call. The same call writes them again, under the same ids,
+        and goes on; a document that is at fault itself fails again until it is mended or left out.
 
         Args:
             texts: Passages, or captions (or empty strings) of images.
@@ -137,9 +148,11 @@ class MultimodalChroma(SearchingChroma):
             LoadError: If a picture cannot be read; the message has its place and source.
             UnsupportedModalityError: If there is a picture and the embedding takes none.
             EmbeddingMismatchError: If the collection was made with another embedding.
+            StoreError: If it cannot be written to, as with a full disk; or if what was embedded of many
+                documents could not be inserted.
             TypeError: If there is but one of something, outside of a list.
-            ValueError: If the lengths differ, text or metadata cannot be stored, or an image does not say
-                where it is.
+            ValueError: If the lengths differ, an id, text or metadata cannot be stored, or an image does not
+                say where it is.
         """
         texts = listed(texts, "texts")
         metadatas, ids = listed_if_given(metadatas, "metadatas"), listed_if_given(ids, "ids")
@@ -386,7 +399,7 @@ class MultimodalChroma(SearchingChroma):
         on_error: OnError,
     ) -> list[str]:
         intake = Intake(self._embedder, self.media_policy, on_error)
-        bulk = self._bulk if self._bulk is not None and self._bulk.is_callers else None
+        bulk = _bulks.by_store.get(self)
         if bulk is not None:
             intake.decoded = bulk.decoded
         nothing = [None] * len(texts)
@@ -417,13 +430,15 @@ class MultimodalChroma(SearchingChroma):
         """While it is open, what this thread adds is embedded at once and inserted later, by the thousand.
 
         `Inserter.advance` begins to insert; what is not yet in is found by no search and deleted by no
-        `delete`. All is in when the block ends, whatever ends it.
+        `delete`. All is in when the block ends, whatever ends it, but what the collection refuses: see
+        `Inserter.refused`.
         """
         try:
-            with Inserter(self._insert) as self._bulk:
-                yield self._bulk
+            with Inserter(self._insert, leaves_out=True) as bulk:
+                _bulks.by_store[self] = bulk
+                yield bulk
         finally:
-            self._bulk = None
+            _bulks.by_store.pop(self, None)
 
     def _embedded(
         self, intake: Intake, rows: list[Row], written: list[str], inserter: Inserter | None = None
@@ -452,12 +467,21 @@ class MultimodalChroma(SearchingChroma):
             ids = [str(row.id) for row in batch]
             gone = [id_ for parent in ids for id_ in stale.get(parent, ())]
             touched = [*ids, *gone]
-            with self._writing(touched, embedded.second) as told:
+            with writing(self._place), self._writing(touched, embedded.second) as told:
                 self._upsert(batch)
                 for part in self._batches(gone):
                     self._collection.delete(ids=part)
                 told.update((str(row.id), Content(row.text, row.metadata, row.vector)) for row in batch)
                 told.update(dict.fromkeys(gone))
+
+    @property
+    def _place(self) -> str:
+        settings = self._client.get_settings()
+        return (
+            f"the store {settings.persist_directory}"
+            if settings.is_persistent
+            else f"collection {self._collection_name!r}"
+        )
 
     @property
     def _companions(self) -> tuple[SecondVectors, ...]:

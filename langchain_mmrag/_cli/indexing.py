@@ -55,6 +55,21 @@ CaptionMax = Annotated[
 PageImages = Annotated[bool, typer.Option("--page-images", help="Keep each PDF page as a picture too.")]
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say what Ctrl-C leaves, whenever it comes.
+
+    Raises:
+        Exit: With the status that shells give a command that was stopped.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("mmrag: stopped; what is indexed stays, and the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+@_stoppable()
 def index(
     paths: Paths,
     *,
@@ -113,9 +128,6 @@ def index(
                 on_progress=bar,
                 on_document=bar.within,
             )
-    except KeyboardInterrupt:
-        typer.echo("mmrag: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
     finally:
         remember_model(opened)
     make_ready_to_search(opened)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, EFBIG, ENOSPC
 from os import PathLike, fspath
 from typing import Any, TypeAlias, TypeVar
 
@@ -25,7 +26,10 @@ _T = TypeVar("_T")
 _TYPE = "type"  # the older spelling of `modality`
 _HIDDEN = (PICTURED, SHOWS, PROBLEMS)  # nobody's business outside
 _SCALARS = (str, int, float, bool)
+_DOCUMENT_KEY = "chroma:document"
+_RESERVED_STARTS = ("#", "$")
 _INT64 = range(-(2**63), 2**63)
+_SIGNS_OF_A_FULL_DISK = ("Failed to apply logs", "disk is full", "disk I/O error", "No space left")
 _IS_IMAGE: Where = {"$or": [{MODALITY: "image"}, {_TYPE: "image"}]}
 _BY_PICTURE: Where = {"$or": [{MODALITY: "image"}, {_TYPE: "image"}, {PICTURED: True}]}
 _BY_TEXT: Where = {
@@ -118,7 +122,7 @@ def storable(metadata: Mapping[str, Any] | None, index: int) -> dict[str, Any]:
 
     Raises:
         TypeError: If it is no mapping.
-        ValueError: If a value cannot be stored; the message names the document and the key.
+        ValueError: If a key or value cannot be stored; the message names the document and the key.
     """
     given: Any = metadata
     if not isinstance(given, Mapping | None):
@@ -128,6 +132,12 @@ def storable(metadata: Mapping[str, Any] | None, index: int) -> dict[str, Any]:
 
 
 def _storable(value: Any, key: object, index: int) -> Any:
+    if isinstance(key, str) and (key.startswith(_RESERVED_STARTS) or key == _DOCUMENT_KEY):
+        msg = (
+            f"document {index}: metadata[{key!r}] has a key that Chroma keeps for itself, as all that begin"
+            f" with # or $, and {_DOCUMENT_KEY!r}: rename or drop it"
+        )
+        raise ValueError(msg)
     if isinstance(value, PathLike):
         value = fspath(value)
     if isinstance(value, np.generic):
@@ -146,6 +156,20 @@ def _storable(value: Any, key: object, index: int) -> Any:
         msg = f"document {index}: metadata[{key!r}] {trouble}"
         raise ValueError(msg)
     return value
+
+
+def storable_id(id_: object, index: int) -> str | None:
+    """The id a document was given, as a plain `str`; `None` for none.
+
+    Raises:
+        ValueError: If Chroma cannot store it; the message names the document.
+    """
+    if id_ is None:
+        return None
+    if trouble := _changed_by_chroma(id_):
+        msg = f"document {index}: its id {trouble}"
+        raise ValueError(msg)
+    return str(id_)
 
 
 def storable_text(text: str, index: int) -> str:
@@ -223,6 +247,29 @@ def reading(collection: str) -> Iterator[None]:
         msg = (
             f"collection {collection!r} cannot be read ({error}): most likely another process has changed it"
             " on disk meanwhile. Open it again, or share it through a Chroma server (`chroma run`)"
+        )
+        raise StoreError(msg) from error
+
+
+@contextmanager
+def writing(place: str) -> Iterator[None]:
+    """Say what is most likely the matter when Chroma cannot write.
+
+    Args:
+        place: What it writes to, as a message should call it.
+
+    Raises:
+        StoreError: In place of errors that speak of the disk.
+    """
+    try:
+        yield
+    except (InternalError, OSError) as error:
+        no_space = isinstance(error, OSError) and error.errno in {ENOSPC, EDQUOT, EFBIG}
+        if not no_space and not any(sign in str(error) for sign in _SIGNS_OF_A_FULL_DISK):
+            raise
+        msg = (
+            f"cannot write to {place} ({error}): most likely its disk is full. Make room, then do the same"
+            " again: what was written stays, and is written again as it was"
         )
         raise StoreError(msg) from error
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL.Image import Image
 
-from langchain_mmrag._store.chroma import storable, storable_text
+from langchain_mmrag._store.chroma import storable, storable_id, storable_text
 from langchain_mmrag._store.embedder import Embedder, Vectors
 from langchain_mmrag._store.pictures import Picture, has_facts
 from langchain_mmrag.errors import EmbeddingError, LoadError
@@ -179,11 +179,11 @@ class Intake:
         columns = zip(texts, metadatas, ids, images, strict=True)
         for index, (text, metadata, id_, image) in enumerate(columns):
             given = _unmarked(storable(metadata, index), text)
-            row = Row(index, id_, storable_text(text, index), given)
+            row = Row(index, storable_id(id_, index), storable_text(text, index), given)
             source = _source_of(row) if image is None else image
             if source is not None:
                 try:
-                    row.picture = self._picture(source, row.metadata, id_)
+                    row.picture = self._picture(source, row.metadata, row.id)
                 except LoadError as error:
                     self._failed(index, describe_source(source), error)
                     continue

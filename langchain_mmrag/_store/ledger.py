@@ -99,7 +99,8 @@ class Ledger(LedgerAccess):
 
         Yields:
             Filled by the caller with what each of these rows holds now, `None` for one that was deleted. What
-            it says nothing of is read back; so is all after an error, or if another writer has begun since.
+            it says nothing of is read back; so is all after an error, if another writer has begun since, or
+            if this ledger is in memory, where the turns of others are not known.
         """
         told: Told = {}
         if not ids:
@@ -123,7 +124,7 @@ class Ledger(LedgerAccess):
             self._running.discard(operation)
 
     def _mark(self, file: LedgerFile, operation: int, ids: Sequence[str]) -> int | None:
-        """Mark rows as being written; returns the turn of the write, `None` if others are at work."""
+        """Mark rows as being written; returns the turn of the write, `None` if others may be at work."""
         writer, turn = file.writer().token, getrandbits(62)
         with file.transaction() as run:
             is_alone = run.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is None
@@ -131,7 +132,8 @@ class Ledger(LedgerAccess):
                 "INSERT OR IGNORE INTO pending VALUES (?, ?, ?)", [(writer, operation, id_) for id_ in ids]
             )
             run.execute("UPDATE turn SET last = ?", (turn,))
-        return turn if is_alone else None
+        # One file is common to all who write on this machine; in memory nobody else's writes are seen.
+        return turn if is_alone and file.path is not None else None
 
     def _enter_marked(self, operation: int, ids: Sequence[str], told: Told, turn: int | None) -> None:
         is_entered = turn is not None and bool(told) and self._run(self._enter_told, told, turn)

@@ -318,6 +318,7 @@ class Run:
         while self.unsettled and self.unsettled[0][0] <= self._inserter.inserted:
             _, file = self.unsettled.popleft()
             error = file.outcome.error if file.outcome else None
+            self._leave_out(file)
             if error is None and not file.ids and file.problems:
                 error = LoadError(file.problems[0])
             if error is not None:
@@ -331,6 +332,16 @@ class Run:
         self._delete(gone)
         for path, makings in outdated:
             self._forget_pictures(path, makings)
+
+    def _leave_out(self, file: FileInWork) -> None:
+        """What the collection refused as it was inserted is no document of its file, which is told why."""
+        refused = self._inserter.refused
+        for id_ in [id_ for id_ in file.written if id_ in refused]:
+            file.written.remove(id_)
+            file.ids.pop(id_, None)
+            file.problems.append(f"document {id_}: {refused[id_]}" if file.seen > 1 else refused[id_])
+            file.is_noted = False
+            self.counts["documents"] -= 1
 
     def _note(self, file: FileInWork) -> None:
         """Where the last document was there already, or could not be written, the notes go on what is."""
@@ -417,20 +428,25 @@ class Run:
         self.failed[Failed(printable(failure.source), printable(str(failure.error)))] = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Taker:
     """Keeps the picture of a file until it is embedded, as small as that needs it."""
 
     file: FileInWork
     embedder: Embedder
+    knows_side: bool = False
 
     def min_side(self) -> int | None:
         try:
-            return self.embedder.min_side()
+            side = self.embedder.min_side()
         except Exception:  # noqa: BLE001 - of a model that cannot be had, who embeds tells
             return 1
+        self.knows_side = True
+        return side
 
     def take(self, image: Image) -> None:
+        if not self.knows_side:  # it is too small, should the model be there by the time it is embedded
+            return
         try:
             self.file.picture = self.embedder.shrunk(image)
         except Exception:

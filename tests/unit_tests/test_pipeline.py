@@ -1,25 +1,33 @@
 """What is added is inserted while more is embedded: in bounded memory, whole whatever stops it."""
 
+import errno
 import json
+import re
 import subprocess
 import sys
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chromadb.errors import InternalError, InvalidArgumentError
 from PIL import Image
 
 from langchain_mmrag import errors
 from langchain_mmrag._cli import console
-from langchain_mmrag._store import pipeline
+from langchain_mmrag._store import ledger, pipeline
+from langchain_mmrag._store.ingest import Row
 from langchain_mmrag.document_loaders import image
 from langchain_mmrag.document_loaders.kinds import LoaderOptions
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings
 from langchain_mmrag.indexing import IndexReport, index_paths
+from langchain_mmrag.indexing.file import FileInWork
+from langchain_mmrag.indexing.known import Known
+from langchain_mmrag.indexing.run import _Taker
 from langchain_mmrag.media import MediaPolicy, decode, remote
 from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
@@ -351,3 +359,180 @@ def test_where_stderr_is_no_terminal_a_line_comes_now_and_then(capsys, monkeypat
     assert start == "Indexing 2 files ..."
     assert first.startswith("Indexing: 1 of 2 files, ")
     assert last.endswith("files/s, 0:00 left")
+
+
+@pytest.mark.parametrize("key", ["chroma:document", "#number", "$and"])
+def test_a_key_that_chroma_keeps_for_itself_is_refused_before_anything_waits(store, key):
+    said = rf"document 1: metadata\['{re.escape(key)}'\] .* rename or drop it"
+    with store._in_bulk():
+        store.add_texts([f"note {number}" for number in range(20)])
+        with pytest.raises(ValueError, match=said):
+            store.add_texts(["good", "bad"], [{"page": 1}, {key: 1}])
+    assert len(store.get()["ids"]) == 20
+    assert_in_step(store)
+
+
+def refusing(store, words: set[str]):
+    """`_upsert` of a collection that takes no piece with one of these texts, and counts the pieces."""
+    upsert, pieces = store._upsert, []
+
+    def call(rows):
+        pieces.append(len(rows))
+        if any(row.text in words for row in rows):
+            raise InvalidArgumentError("metadatas: Invalid metadata at index 0")
+        upsert(rows)
+
+    return call, pieces
+
+
+def test_of_a_piece_that_is_refused_bad_documents_alone_are_left_out(store, tmp_path, monkeypatch):
+    folder = tmp_path / "t"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number:02}.txt").write_text(f"note {number}")
+    upsert, pieces = refusing(store, {"note 7", "note 21"})
+    monkeypatch.setattr(store, "_upsert", upsert)
+    report = index_paths(store, folder)
+    assert report.added == report.documents == 28
+    told = {Path(failed.source).name: failed.reason for failed in report.failed}
+    assert {*told} == {"07.txt", "21.txt"}
+    assert all("Invalid metadata" in why for why in told.values())
+    assert len(pieces) <= 2 * 2 * 6, "by halves"
+    assert_in_step(store)
+    monkeypatch.undo()
+    assert index_paths(store, folder) == IndexReport(added=2, skipped=28)
+
+
+def test_a_part_of_a_file_that_is_refused_is_told_and_the_file_keeps_the_others(store, tmp_path, monkeypatch):
+    file = tmp_path / "t.csv"
+    file.write_text("city,boats\n" + "".join(f"place {number},{number}\n" for number in range(300)))
+    index_paths(store, file)
+    texts = store.get()["documents"]
+    assert len(texts) > 2
+    store.delete()
+    upsert, _ = refusing(store, {texts[1]})
+    monkeypatch.setattr(store, "_upsert", upsert)
+    report = index_paths(store, file)
+    assert (report.added, report.documents) == (1, len(texts) - 1)
+    (partial,) = report.partial
+    assert "Invalid metadata" in partial.reason
+    assert index_paths(store, file).skipped == 1, "what is there is all that can be"
+
+
+def test_an_error_of_an_earlier_piece_is_told_once_and_of_no_file(store, tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "t"
+    folder.mkdir()
+    for number in range(200):
+        (folder / f"{number:03}.txt").write_text(f"note {number}")
+
+    def failing(rows):
+        raise errors.LoadError("lost the connection")
+
+    monkeypatch.setattr(store, "_upsert", failing)
+    with pytest.raises(errors.StoreError, match=r"\d+ embedded rows could not be inserted: lost the conn"):
+        index_paths(store, folder)
+    assert not [record for record in caplog.records if "could not be inserted" in record.message]
+
+
+def test_what_waits_is_counted_as_lost_when_the_piece_before_fails():
+    def failing(piece):
+        raise OSError("gone")
+
+    rows = [Row(number, str(number), "", {}) for number in range(5)]
+    with pipeline.Inserter(failing) as inserter:
+        inserter.add(pipeline.Embedded(rows[:3]))
+        inserter._begin()
+        inserter.add(pipeline.Embedded(rows[3:]))
+        with pytest.raises(errors.StoreError, match="5 embedded rows could not be inserted: gone"):
+            inserter.finish()
+    assert inserter.inserted == 0
+
+
+def test_an_interruption_before_a_piece_is_handed_over_loses_none(monkeypatch):
+    inserted = []
+    with pipeline.Inserter(inserted.append) as inserter:
+        inserter.add(pipeline.Embedded([Row(0, "0", "", {})]))
+        submit = inserter._pool.submit
+
+        def interrupted(*args):
+            monkeypatch.setattr(inserter._pool, "submit", submit)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(inserter._pool, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            inserter.finish()
+    assert [row.id for piece in inserted for row in piece.rows] == ["0"]
+    assert inserter.inserted == 1
+
+
+def test_two_threads_that_index_into_one_store_each_insert_what_is_theirs(store):
+    at_once = threading.Barrier(2, timeout=20)
+
+    def add(name):
+        with store._in_bulk() as bulk:
+            at_once.wait()
+            store.add_texts([f"{name} {number}" for number in range(20)])
+            at_once.wait()
+            return bulk.taken
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(add, ["one", "two"])) == [2, 2]
+    assert len(store.get()["ids"]) == 40
+    assert_in_step(store)
+
+
+def test_a_picture_decoded_before_the_model_was_reachable_is_decoded_anew():
+    class Embedder:
+        def min_side(self):
+            raise OSError("no connection")
+
+        def shrunk(self, image):
+            return image
+
+    file = FileInWork(Path("a.jpg"), Known(), was_known=False)
+    taker = _Taker(file, Embedder())
+    assert taker.min_side() == 1
+    taker.take(Image.new("RGB", (8, 8)))
+    assert file.picture is None
+
+
+def test_ids_come_back_as_plain_str_and_those_that_cannot_be_stored_are_refused(store):
+    ids = store.add_texts(["one", "two"], ids=np.array(["a", "b"]))
+    assert [type(id_) for id_ in ids] == [str, str]
+    with pytest.raises(ValueError, match="document 0: its id has a lone surrogate"):
+        store.add_texts(["one"], ids=["\ud800"])
+
+
+def test_a_ledger_in_memory_reads_back_what_was_written_as_others_may_write_too(tmp_path, monkeypatch):
+    read = []
+    found = ledger.contents_of
+    monkeypatch.setattr(ledger, "contents_of", lambda *a, **k: read.append(1) or found(*a, **k))
+    embedding = CountingEmbeddings(show_progress=False)
+    memory = MultimodalChroma(f"c{uuid.uuid4().hex}", embedding)
+    memory.add_texts(["one"])
+    assert read
+    read.clear()
+    MultimodalChroma("onfile", embedding, persist_directory=str(tmp_path)).add_texts(["one"])
+    assert not read
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        InternalError("Error in compaction: Failed to apply logs to the metadata segment"),
+        InternalError("error returned from database: (code: 13) database or disk is full"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_a_full_disk_is_told_with_its_folder_and_the_same_call_goes_on(store, tmp_path, monkeypatch, fault):
+    def full(rows):
+        raise fault
+
+    texts = [f"note {number}" for number in range(10)]
+    monkeypatch.setattr(store, "_upsert", full)
+    with pytest.raises(errors.StoreError, match=rf"^cannot write to the store {tmp_path} .*disk is full"):
+        store.add_texts(texts)
+    monkeypatch.undo()
+    store.add_texts(texts)
+    assert len(store.get()["ids"]) == 10
+    assert_in_step(store)
