@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Condition, Thread
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -52,9 +53,10 @@ def reading_ahead(count: int, read: Callable[[int], T], *, threads: int, ahead: 
         yield shelf.taken()
     finally:
         shelf.close()
+        deadline = monotonic() + _GRACE_S  # for all of them
         for worker in workers:
             if worker.ident is not None:
-                worker.join(_GRACE_S)
+                worker.join(max(0.0, deadline - monotonic()))
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,8 @@ def test_the_media_policy_holds(counting_embeddings, sample_images, serve_folder
         (np.zeros((1, 4)), "vector GivenVectors made of it is zero"),
         (np.ones((2, 4)), r"gave an array of shape \(2, 4\) for 1 inputs; \[1, d\] was expected"),
         (np.ones(4), r"shape \(4,\)"),
+        (["a vector"], "^GivenVectors gave no array of numbers for 1 inputs"),
+        ([[1.0, 2.0], [1.0]], "^GivenVectors gave no array of numbers for 1 inputs"),
     ],
 )
 def test_an_unusable_vector_is_an_error_that_names_its_text(vectors, message):

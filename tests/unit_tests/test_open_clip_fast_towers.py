@@ -1,8 +1,10 @@
 """The fast forward of both towers: the vectors of open_clip's modules, or these modules themselves."""
 
+import copy
 import logging
 import re
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +19,7 @@ from langchain_mmrag.embeddings._fast_shapes import is_plain_text, is_plain_visi
 from langchain_mmrag.embeddings._fast_towers import Scale
 from langchain_mmrag.errors import EmbeddingError, EmbeddingMismatchError
 from langchain_mmrag.vectorstores import MultimodalChroma
+from tests.conftest import TINY_CONFIG, save_clip
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -270,3 +273,45 @@ def test_a_torch_that_cannot_tell_is_not_taken_for_a_processor_that_cannot_compu
     for name in names:
         monkeypatch.delattr(torch.cpu, name)
     assert computes_fast("bf16", CPU)
+
+
+def test_a_photograph_has_the_vector_of_open_clips_own_steps(tmp_path):
+    config = copy.deepcopy(TINY_CONFIG)
+    config["model_cfg"]["vision_cfg"] |= {"image_size": 224, "patch_size": 32}
+    folder = save_clip(tmp_path, config)
+    levels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    photograph = tmp_path / "photograph.jpg"
+    Image.fromarray(levels).resize((500, 375), Image.Resampling.BICUBIC).save(photograph, quality=90)
+
+    theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    with torch.inference_mode(), Image.open(photograph) as image:
+        expected = theirs.eval().encode_image(preprocess(image)[None], normalize=True)[0].numpy()
+    for is_exact, most in ((True, 1e-5), (False, 1e-4)):  # 1e-4 is a cosine of 1 - 1e-8
+        embeddings = OpenCLIPEmbeddings(f"local-dir:{folder}", device="cpu", exact_decode=is_exact)
+        vector = np.array(embeddings.embed_image(photograph))
+        assert np.abs(vector - expected).max() < most
+        assert embeddings._running().towers._vision != embeddings._running().towers._stock_vision
+
+
+FOREIGN = {
+    "CoCa": {
+        "multimodal_cfg": {"context_length": 16, "width": 32, "heads": 2, "layers": 1, "vocab_size": 100},
+        "vision_cfg": {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+        "text_cfg": {"embed_cls": True, "output_tokens": True},
+    },
+    "a tower of timm": {"vision_cfg": {"timm_model_name": "test_resnet", "timm_proj": "linear"}},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_models_of_other_kinds_are_computed_by_their_modules(kind):
+    parts = {"vision_cfg": VISION, "text_cfg": TEXT}
+    parts = {key: parts.get(key, {}) | FOREIGN[kind].get(key, {}) for key in {*parts, *FOREIGN[kind]}}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = (open_clip.CoCa if kind == "CoCa" else open_clip.CLIP)(embed_dim=16, **parts).eval()
+    assert not is_plain_vision(made)
+    expected = by_modules(made)  # first, as a plain text tower's weights are let go
+    ours = both(Towers(made, CPU, torch.float32, SCALE, keeps_weights=False))
+    for fast, stock in zip(ours, expected, strict=True):
+        assert float((fast - stock).abs().max()) < 2e-6

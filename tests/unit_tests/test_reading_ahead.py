@@ -1,6 +1,7 @@
 """Images are read a batch ahead in threads: in order, within bounds, and nothing is left behind."""
 
 import io
+import itertools
 import threading
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from langchain_mmrag.embeddings import _reading_ahead
 from langchain_mmrag.embeddings._reading_ahead import default_threads, reading_ahead
 from langchain_mmrag.errors import CorruptMediaError
 from tests.conftest import CountingEmbeddings
@@ -285,3 +287,31 @@ def test_jpegs_are_decoded_no_larger_than_an_embedding_asks(tmp_path):
 
     Small(show_progress=False).embed_images_array([tmp_path / "photo.jpg"] * 5)
     assert sizes == [(200, 100)] * 5
+
+
+def test_threads_that_are_stuck_are_waited_for_together(monkeypatch):
+    stuck, workers, waits = threading.Event(), [], []
+
+    class Counted(threading.Thread):
+        def join(self, timeout=None):
+            workers.append(self)
+            waits.append(timeout)
+
+    def read(index):
+        if index == 0:
+            raise CorruptMediaError
+        stuck.wait(LONG_S)
+
+    monkeypatch.setattr(_reading_ahead, "Thread", Counted)
+    monkeypatch.setattr(_reading_ahead, "monotonic", itertools.count().__next__)
+    try:
+        with (
+            pytest.raises(CorruptMediaError),
+            reading_ahead(9, read, threads=4, ahead=9) as results,
+        ):
+            next(results)
+    finally:
+        stuck.set()
+        for worker in workers:
+            threading.Thread.join(worker, LONG_S)
+    assert waits == [1.0, 0.0, 0.0, 0.0]
