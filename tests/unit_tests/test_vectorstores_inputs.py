@@ -101,7 +101,7 @@ def test_an_empty_text_beside_a_picture_is_a_question_of_the_picture_alone(store
 @pytest.mark.parametrize(
     ("broken", "call"),
     [
-        ("query", lambda s: s.similarity_search("red")),
+        ("query", lambda s: s.similarity_search("red", filter={"source": {"$ne": "elsewhere"}})),
         ("query", lambda s: s.similarity_search_with_score("red")),
         ("get", lambda s: s.similarity_search("red")),
         ("get", lambda s: s.get_by_ids(["r"])),
