@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -59,6 +60,7 @@ PICTURE_BOX: Final = "picture_box"
 """In `info` of a JPEG decoded at a reduced scale that does not divide its size. The decoder rounds up, so the
 last row and column hold a part of the picture only. Its edges in pixels: left, top, right, bottom."""
 _FROM_16_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)
+_LOADING = Lock()  # two threads must not load one lazy image at once, and a caller may give it twice
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,8 @@ def _from_pillow(image: Image.Image, policy: MediaPolicy) -> Image.Image:
     check_pixels(size, name, policy)
     with quiet_pillow():
         try:
-            image.load()
+            with _LOADING:
+                image.load()
         except Exception as error:  # as in `decode`: a lazy image decodes only now
             msg = f"{name} cannot be loaded ({_reason(error)})"
             raise CorruptMediaError(msg) from error

@@ -242,6 +242,15 @@ def test_a_pillow_image_without_pixels_is_refused() -> None:
         open_image(Image.new("RGB", (0, 5)))
 
 
+def test_one_lazy_pillow_image_may_be_opened_by_several_threads_at_once() -> None:
+    data = saved(noise(800), "PNG")
+    for _ in range(5):
+        image = Image.open(BytesIO(data))
+        with ThreadPoolExecutor(4) as pool:
+            opened = list(pool.map(open_image, [image] * 4))
+        assert all(each.tobytes() == opened[0].tobytes() for each in opened)
+
+
 def test_a_lazy_pillow_image_of_a_broken_file_is_refused() -> None:
     data = saved(noise(64), "PNG")
     with (
