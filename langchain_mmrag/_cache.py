@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -78,14 +78,26 @@ def _read(file: Path, key: list[Any]) -> Any:
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
-    """All or nothing: another process may be reading."""
     text = json.dumps(content)
+    write_whole(file, lambda opened: opened.write(text.encode()))
+
+
+def write_whole(file: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file all or nothing, as another process may be reading it.
+
+    Args:
+        file: Its folder is made if there is none.
+        write: Writes the content to an open file.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    opened = NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8")  # noqa: SIM115
+    opened = NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False)  # noqa: SIM115
     temporary = Path(opened.name)
     try:
         with opened:
-            opened.write(text)
+            write(opened)
         temporary.replace(file)
     except BaseException:
         with suppress(OSError):

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from threading import Lock
 from typing import Any, Final, TypeVar, get_args
 from zipfile import BadZipFile
@@ -19,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langchain_mmrag._cache import user_cache
+from langchain_mmrag._cache import user_cache, write_whole
 from langchain_mmrag._store.prior_texts import TEXTS
 from langchain_mmrag.embeddings.base import MultimodalEmbeddings
 from langchain_mmrag.ranking import FloatArray, Side, unit
@@ -141,16 +139,9 @@ def _read(key: _Key, side: Side) -> Vectors | None:
 
 def _write(key: _Key, side: Side, vectors: Vectors) -> None:
     """Keep them, all or nothing; a folder that cannot be written is no error."""
-    temporary: Path | None = None
     try:
-        path = _file(key, side)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            np.savez(file, vectors=vectors, fingerprint=np.array(key[0]))
-        temporary.replace(path)
+        write_whole(
+            _file(key, side), lambda file: np.savez(file, vectors=vectors, fingerprint=np.array(key[0]))
+        )
     except (OSError, RuntimeError) as error:
         logger.debug("prior vectors are not kept: %s", error)
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)

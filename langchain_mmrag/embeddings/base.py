@@ -68,8 +68,8 @@ class MultimodalEmbeddings(Embeddings, ABC):
     """Text and images to unit vectors of one space.
 
     A subclass writes `_encode_texts`, `_encode_images` and `fingerprint`. This class owns batches, order,
-    progress, checks, normalising, and lists of Python floats. Images are opened
-    a batch ahead, in threads.
+    progress, checks, normalising, and lists of Python floats. Images are opened a batch
+    ahead, in threads.
 
     Args:
         batch_size: Inputs per call of the two encoders.
