@@ -26,7 +26,7 @@ from typing import Protocol
 
 import numpy as np
 
-from langchain_mmrag.ranking import FloatArray, Side, reordered
+from langchain_mmrag.ranking import FloatArray, Side, levelled, reordered
 
 # Chosen on even seeds of `mmrag eval words`, checked on odd ones, each flat around: docs/decisions/0008.
 _ANSWER = 0.5
@@ -125,26 +125,26 @@ def fused(
     """Scores and relevances of vectors and of words together.
 
     Args:
-        scores: z of the documents of each side [n].
+        scores: z of the documents of each side, those first whose vectors are nearest to the query's [n].
         relevance: Theirs, from 0 to 1 [n].
         words: For each document [n] what its words say, or `None` if it has none of the query's.
         chance: What words score by chance.
     """
     stands = {side: np.array([chance.standing(match) for match in each]) for side, each in words.items()}
     sure = {side: np.array([chance.relevance(match) for match in each]) for side, each in words.items()}
-    better = {side: given + stands[side] for side, given in scores.items()}
+    better = {side: levelled(given + stands[side]) for side, given in scores.items()}
     # Several windows of one text have its match: the nearest of them comes first.
     answers = sorted(
-        (match.score, better[side][place], side, place)
+        ((match.score, better[side][place], side, -place), side, place)
         for side, matches in words.items()
         for place, match in _answers(matches, sure[side])
     )
     top = _greatest(better)
-    for number, (_, _, side, place) in enumerate(answers, start=1):
+    for number, (_, side, place) in enumerate(answers, start=1):
         better[side][place] = top + number
     given_out, certain = dealt(scores, better), dealt(relevance, better)
     top, surest = _greatest(scores), max(_greatest(certain), _greatest(sure))
-    for number, (_, _, side, place) in enumerate(answers, start=1):
+    for number, (_, side, place) in enumerate(answers, start=1):
         given_out[side][place] = top + _ABOVE * number
         certain[side][place] = surest  # what comes first is not less relevant than what follows
     return given_out, reordered(certain, given_out)  # a threshold keeps the first of the list
@@ -179,12 +179,15 @@ def dealt(values: Mapping[Side, FloatArray], better: Mapping[Side, FloatArray]) 
     given_out = {}
     for side, each in values.items():
         given_out[side] = np.empty_like(each)
-        given_out[side][np.argsort(-better[side], kind="stable")] = -np.sort(-each)
+        given_out[side][np.argsort(-levelled(better[side]), kind="stable")] = -np.sort(-each)
     return given_out
 
 
 def _answers(matches: Sequence[WordMatch | None], sure: FloatArray) -> Iterable[tuple[int, WordMatch]]:
-    """Documents that have one of the few best matches of a side, as far as these are answers; by place."""
+    """Documents that have one of the few best matches of a side, as far as these are answers; by place.
+
+    Of equal matches the first ones are taken, whose documents are nearer.
+    """
     telling = [
         (place, match) for place, match in enumerate(matches) if match is not None and sure[place] >= _ANSWER
     ]

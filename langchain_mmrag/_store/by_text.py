@@ -50,7 +50,7 @@ class ByText:
         unwanted = self.with_unwanted_words(asked, count)
         rows = self._ledger.entries([id_ for id_ in matches if id_ not in unwanted])
         return [
-            Found(id_, entry.parent, match.score, chance.relevance(match), stored, stored)
+            Found(id_, entry.parent, entry.number, match.score, chance.relevance(match), stored, stored)
             for id_, entry in rows.items()
             for match, stored in [(matches[id_], unit(entry.vector))]
         ]
@@ -70,8 +70,7 @@ class ByText:
         if second is None:
             return self.by_words(asked, want, modality, count, depth)
         ids = list(dict.fromkeys([*matches, *self._near(second, want, depth)]))
-        known = self._ledger.entries(ids)
-        rows = [(id_, known[id_]) for id_ in ids if id_ in known]
+        rows = list(self._ledger.entries(ids).items())
         scores, sure = _scored(second, rows)
         unwanted = self._unwanted(asked, second, rows, count)
         wordless = {id_: match for id_, match in matches.items() if id_ not in unwanted}
@@ -80,7 +79,7 @@ class ByText:
             {"text": scores}, {"text": sure}, cast("dict[Side, list[KeywordMatch | None]]", words), chance
         )
         return [
-            Found(id_, entry.parent, score, certain, stored, stored)
+            Found(id_, entry.parent, entry.number, score, certain, stored, stored)
             for (id_, entry), score, certain in zip(
                 rows, found["text"].tolist(), relevance["text"].tolist(), strict=True
             )

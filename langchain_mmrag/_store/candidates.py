@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from langchain_mmrag._store.chroma import Where, of_side, reading
 from langchain_mmrag._store.ledger_rows import Entry
-from langchain_mmrag.ranking import SIDES, Background, FloatArray, Ranker, Side, cosines
+from langchain_mmrag.ranking import SIDES, Background, FloatArray, Ranker, Side, cosines, levelled
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -115,13 +115,13 @@ def _direction(backgrounds: Mapping[Side, Background], side: Side) -> FloatArray
     return direction
 
 
-def nearest_of(ranker: Ranker, rows: Sequence[tuple[str, Entry]], n: int) -> list[tuple[str, Entry]]:
-    """The `n` rows whose vectors have the greatest cosines with the plain query; all if there are no more."""
-    if len(rows) <= n:
-        return list(rows)
-    near = cosines(np.stack([entry.vector for _, entry in rows]), ranker.plain)
-    best = np.sort(np.argsort(-near, kind="stable")[:n])
-    return [rows[place] for place in best.tolist()]
+def nearest_first(ranker: Ranker, side: Side, rows: Mapping[str, Entry]) -> list[tuple[str, Entry]]:
+    """Rows of a side by the cosines of their vectors; of equal ones the one added first."""
+    listed = sorted(rows.items(), key=lambda row: row[1].number)
+    if not listed:
+        return []
+    near = cosines(np.stack([entry.vector for _, entry in listed]), ranker.search_vector(side))
+    return [listed[place] for place in np.argsort(-levelled(near), kind="stable").tolist()]
 
 
 def lie_apart(backgrounds: Mapping[Side, Background]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,7 @@ class Found(NamedTuple):
     Attributes:
         id: Of the row.
         parent: Of the row it is a window of.
+        number: Less than that of any row added later.
         score: Higher is better.
         relevance: From 0 to 1.
         vector: As it looks where it was ranked, comparable across sides [d].
@@ -35,6 +36,7 @@ class Found(NamedTuple):
 
     id: str
     parent: str | None
+    number: int
     score: float
     relevance: float
     vector: FloatArray
@@ -61,6 +63,11 @@ class Answer:
         if self.copies:
             self.document.metadata[COLLAPSED_IDS] = self.copies
         return self.document
+
+
+def in_order(pool: Iterable[Found]) -> list[Found]:
+    """Best first; of rows that score the same the one added first."""
+    return sorted(pool, key=lambda row: (-row.score, row.number))
 
 
 def gathered(collection: Collection, pool: Sequence[Found], k: int, collapse: Collapse) -> list[Answer]:

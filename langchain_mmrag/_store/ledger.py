@@ -353,7 +353,7 @@ class Ledger(LedgerAccess):
         return kept[2]
 
     def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
-        """What is known of those of the ids that are entered."""
+        """What is known of those of the ids that are entered, in the order they were added."""
         return self._run(entries_of, self._collection(), ids)
 
     def matches(

@@ -34,8 +34,17 @@ class Content(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is known of a row: side, the row it is a window of, unit vector [d], and whether it has a text."""
+    """What is known of a row.
 
+    Attributes:
+        number: Less than that of any row added later.
+        side: Whose encoder made its vector.
+        parent: The row it is a window of.
+        vector: Unit vector [d].
+        has_text: Whether it has any.
+    """
+
+    number: int
     side: Side
     parent: str | None
     vector: NDArray[np.float32]

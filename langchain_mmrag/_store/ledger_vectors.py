@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -57,18 +58,21 @@ def _fetch_vectors(run: sqlite3.Connection, collection: Collection, numbers: Map
 
 
 def entries_of(file: LedgerFile, collection: Collection, ids: Sequence[str]) -> dict[str, Entry]:
-    """Those of the ids that are entered; vectors that had to be fetched are kept from then on."""
+    """Those of the ids that are entered, in the order they were added.
+
+    Vectors that had to be fetched are kept from then on.
+    """
     found = _entries(file.connection, ids)
     if any(vector is None for *_, vector in found):
         with file.transaction() as run:
             numbers = {id_: number for number, id_, *_, vector in _entries(run, ids) if vector is None}
             _fetch_vectors(run, collection, numbers)
             found = _entries(run, ids)
-    there = [row for row in found if row[-1] is not None]
+    there = sorted((row for row in found if row[-1] is not None), key=itemgetter(0))
     vectors = _told([vector for *_, vector in there])
     return {
-        id_: Entry(SIDES[side], parent, vector, bool(has_text))
-        for (_, id_, side, parent, has_text, _), vector in zip(there, vectors, strict=True)
+        id_: Entry(number, SIDES[side], parent, vector, bool(has_text))
+        for (number, id_, side, parent, has_text, _), vector in zip(there, vectors, strict=True)
     }
 
 

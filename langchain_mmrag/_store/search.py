@@ -18,15 +18,15 @@ from langchain_mmrag._store.candidates import (
     FILTERED_BELOW,
     lie_apart,
     near_ids,
+    nearest_first,
     nearest_in,
-    nearest_of,
     of_one_side,
     tilted,
 )
 from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, where
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
-from langchain_mmrag._store.gather import Answer, Found, gathered, nearest_parts, tell_best_window
+from langchain_mmrag._store.gather import Answer, Found, gathered, in_order, nearest_parts, tell_best_window
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
@@ -42,6 +42,7 @@ from langchain_mmrag.ranking import (
     Part,
     Ranker,
     Side,
+    levelled,
     reordered,
     unit,
 )
@@ -165,7 +166,7 @@ class Search:
             pool = self._scored(asked, want, how, modality, count, depth)
         if how.threshold is not None:
             pool = [row for row in pool if row.relevance >= how.threshold]
-        return sorted(pool, key=lambda row: -row.score)
+        return in_order(pool)
 
     def _plain(self, asked: Query, want: Wanted, count: int, depth: int) -> list[Found]:
         """By the cosine, over all sides alike."""
@@ -183,12 +184,15 @@ class Search:
                     for side, sample in samples.items()
                 ]
                 ids = list(dict.fromkeys([*ids, *(id_ for each in near for id_ in each)]))
-        found = []
-        for id_, entry in self._entries(ids).items():
-            stored = unit(entry.vector)
-            cosine = float(stored @ vector)
-            found.append(Found(id_, entry.parent, cosine, min(max(cosine, 0.0), 1.0), stored, stored, cosine))
-        return found
+        rows = self._ledger.entries(ids)
+        units = (
+            unit(np.stack([entry.vector for entry in rows.values()])) if rows else np.empty((0, len(vector)))
+        )
+        near = levelled(units @ vector).tolist()
+        return [
+            Found(id_, entry.parent, entry.number, cosine, min(max(cosine, 0.0), 1.0), stored, stored, cosine)
+            for (id_, entry), stored, cosine in zip(rows.items(), units, near, strict=True)
+        ]
 
     def _scored(  # noqa: PLR0917
         self, asked: Query, want: Wanted, how: How, modality: Modality | None, count: int, depth: int
@@ -206,11 +210,12 @@ class Search:
         if self._is_whole_side(want, modality, there):
             want = replace(want, condition=None)
         rows = self._rows(ranker, want, sampled, depth, beside.ids(depth))
-        listed = {
-            side: [(id_, entry) for id_, entry in rows.items() if entry.side == side] for side in searched
+        by_side = {
+            side: {id_: entry for id_, entry in rows.items() if entry.side == side} for side in searched
         }
+        listed = {side: nearest_first(ranker, side, each) for side, each in by_side.items()}
         if ranker.is_plain and not beside:
-            listed = {side: nearest_of(ranker, each, depth) for side, each in listed.items()}
+            listed = {side: each[:depth] for side, each in listed.items()}
         found = {
             side: Candidates(
                 np.stack([entry.vector for _, entry in each]),
@@ -233,6 +238,7 @@ class Search:
             Found(
                 id_,
                 entry.parent,
+                entry.number,
                 score,
                 sure,
                 vector,
@@ -285,7 +291,7 @@ class Search:
             )
         ids = list(dict.fromkeys(ids))
         more = [id_ for id_ in dict.fromkeys(beside) if id_ not in set(ids)]
-        rows = self._entries([*ids, *self._by_text.allowed(more, want)])
+        rows = self._ledger.entries([*ids, *self._by_text.allowed(more, want)])
         if want.is_free:
             for side in rest:
                 rows |= self._lacking(ranker, side, ids, rows, depth)
@@ -305,7 +311,7 @@ class Search:
             return {}
         vector = ranker.search_vector(side)
         found = of_one_side(self._collection(), vector, side, n=depth, count=count)
-        return self._entries([id_ for id_ in found if id_ not in rows])
+        return self._ledger.entries([id_ for id_ in found if id_ not in rows])
 
     def _filtered(self, ranker: Ranker, want: Wanted, sides: Sequence[Side], depth: int) -> list[str]:
         is_only = len(ranker.searched) == 1 and (want.condition is not None or not self._has_other(ranker))
@@ -326,11 +332,6 @@ class Search:
 
     def _near_ids(self, vectors: Sequence[FloatArray], n: int, want: Wanted) -> list[list[str]]:
         return near_ids(self._collection(), vectors, n, want.condition, **want.options)
-
-    def _entries(self, ids: Sequence[str]) -> dict[str, Entry]:
-        """What the ledger knows of rows, in the order of the ids."""
-        known = self._ledger.entries(ids)
-        return {id_: known[id_] for id_ in ids if id_ in known}
 
     def _parts(self, query: Query) -> list[Part]:
         """The vectors of the query's parts."""

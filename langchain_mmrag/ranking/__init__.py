@@ -30,6 +30,7 @@ from langchain_mmrag.ranking.ranker import Part, Ranker
 from langchain_mmrag.ranking.scores import (
     calibrated_scores,
     feedback,
+    levelled,
     mmr_order,
     plain_scores,
     rank_scores,
@@ -66,6 +67,7 @@ __all__ = [
     "cosines",
     "feedback",
     "hubness",
+    "levelled",
     "mmr_order",
     "plain_scores",
     "rank_scores",

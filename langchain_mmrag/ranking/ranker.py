@@ -14,6 +14,7 @@ from langchain_mmrag.ranking.scores import (
     TIE_BREAK,
     calibrated_scores,
     feedback,
+    levelled,
     places_in_order,
     plain_scores,
     rank_scores,
@@ -109,10 +110,10 @@ class Ranker:
         if len(self.searched) == 1:
             return self.standing(found)
         if self.rank == "raw":
-            return {side: cosines(each.units, self.plain) for side, each in found.items()}
+            return {side: levelled(cosines(each.units, self.plain)) for side, each in found.items()}
         if self.rank == "centered":
             return {
-                side: unit(each.units - self.backgrounds[side].mean) @ self.centred
+                side: levelled(unit(each.units - self.backgrounds[side].mean) @ self.centred)
                 for side, each in found.items()
             }
         if self.rank == "rrf":
@@ -127,7 +128,7 @@ class Ranker:
 
     def standing(self, found: Mapping[Side, Candidates]) -> dict[Side, FloatArray]:
         """How far each candidate stands out from its side's background, however they are ranked: z [n]."""
-        return {side: self._standing(side, each) for side, each in found.items()}
+        return {side: levelled(self._standing(side, each)) for side, each in found.items()}
 
     def _standing(self, side: Side, found: Candidates) -> FloatArray:
         if len(self.searched) == 1:
@@ -190,7 +191,7 @@ class Ranker:
         count = sum(self.backgrounds[side].count for side in self.searched)
         weight = _FEEDBACK * count / (count + _FEEDBACK_TRUST)
         moved = feedback(self.placed, all_scores, all_vectors, weight)
-        return {side: self._calibrated(moved, side, each) for side, each in found.items()}
+        return {side: levelled(self._calibrated(moved, side, each)) for side, each in found.items()}
 
     def _reciprocal_ranks(self, side: Side, found: Candidates) -> FloatArray:
         standing = plain_scores(self.plain, found, self.backgrounds[side])

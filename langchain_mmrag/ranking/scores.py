@@ -15,6 +15,7 @@ from langchain_mmrag.ranking.vectors import TINY, FloatArray, Side, cosines, uni
 
 TIE_BREAK = 1e-6
 
+_ROUNDING = 1e-7  # of vectors it moves scores by some 1e-8
 _FEEDBACK_DOCUMENTS = 5
 _FEEDBACK_SHARPNESS = 2.0
 _LEAST_COUNT = 100
@@ -101,10 +102,25 @@ def rank_scores(query: FloatArray, centred_query: FloatArray, found: Candidates,
     return scores
 
 
+def levelled(scores: FloatArray) -> FloatArray:
+    """The scores, those that differ by rounding alone made equal [n].
+
+    The same picture embedded twice has vectors that differ in their last digits, by what was embedded beside
+    it and by the processor. Levelled, such rows keep the order they are given in, everywhere.
+    """
+    order = np.argsort(-scores, kind="stable")
+    best_first = scores[order]
+    is_less = np.diff(best_first) < -_ROUNDING
+    is_first = np.concatenate([np.ones(min(len(scores), 1), dtype=bool), is_less])
+    level = np.empty_like(scores)
+    level[order] = best_first[is_first][np.cumsum(is_first) - 1]
+    return level
+
+
 def places_in_order(scores: FloatArray) -> FloatArray:
     """Place of each score from the best, which is 1 [n]."""
     places = np.empty(len(scores))
-    places[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    places[np.argsort(-levelled(scores), kind="stable")] = np.arange(1, len(scores) + 1)
     return places
 
 

@@ -1,6 +1,8 @@
 """From ranked rows to documents: parts, windows and copies are gathered under the best of them."""
 
+import math
 from functools import partial
+from itertools import permutations
 from uuid import uuid4
 
 import chromadb
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from langchain_mmrag import MultimodalRetriever
-from langchain_mmrag._store.gather import COLLAPSED_IDS, Found, gathered
+from langchain_mmrag._store.gather import COLLAPSED_IDS, Found, gathered, in_order
 from langchain_mmrag.ranking import unit
 from langchain_mmrag.types import CHUNK, CHUNK_END, CHUNK_START, FILE_SHA256, PARENT_ID, SHA256, WINDOW
 from langchain_mmrag.vectorstores import MultimodalChroma
@@ -38,7 +40,7 @@ def pool(collection):
         collection.add(
             ids=[id_], embeddings=[vector.tolist()], documents=[text], metadatas=[metadata or {"n": 1}]
         )
-        found.append(Found(id_, parent, 9.0 - len(found), 0.5, vector, vector))
+        found.append(Found(id_, parent, len(found), 9.0 - len(found), 0.5, vector, vector))
         return found
 
     return enter
@@ -190,13 +192,33 @@ def test_copies_are_told_in_the_metadata_each_once(collection, pool):
     found = windows(pool, "copy", (2,), {"n": 2})
     same = [found[0].vector, found[1].vector]
     pairs = [
-        Found(each.id, each.parent, each.score, 0.5, v, v)
+        Found(each.id, each.parent, each.number, each.score, 0.5, v, v)
         for each, v in zip(found, [*same, *same], strict=True)
     ]
     (answer,) = gathered(collection, pairs, 5, "near-duplicate")
     assert answer.told().metadata[COLLAPSED_IDS] == ["copy"]
     (first, second) = gathered(collection, found, 5, "near-duplicate")
     assert COLLAPSED_IDS not in first.told().metadata | second.told().metadata
+
+
+# --- order ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scores", "order"),
+    [
+        ([1.0, 3.0, 2.0], [1, 2, 0]),
+        ([2.0, 2.0, 2.0], [0, 1, 2]),
+        ([2.0, 2.0 + 1e-9, 3.0], [2, 1, 0]),
+        ([-math.inf, 1.0, -math.inf], [1, 0, 2]),
+        ([], []),
+    ],
+)
+def test_of_rows_that_score_the_same_the_first_added_comes_first(scores, order):
+    vector = np.eye(2)[0]
+    rows = [Found(f"{n}", None, n, score, 0.5, vector, vector) for n, score in enumerate(scores)]
+    for given in permutations(rows):
+        assert [row.number for row in in_order(given)] == order
 
 
 # --- pages of rows ------------------------------------------------------------------------------------------
@@ -230,7 +252,7 @@ def test_rows_deleted_meanwhile_are_left_out(collection, pool):
 
 def test_documents_of_other_programs_without_text_or_metadata_are_gathered(collection):
     collection.add(ids=["bare"], embeddings=[[1.0, 0.0]])
-    found = [Found("bare", None, 1.0, 0.5, np.eye(2)[0], np.eye(2)[0])]
+    found = [Found("bare", None, 1, 1.0, 0.5, np.eye(2)[0], np.eye(2)[0])]
     for collapse in ("parent", "near-duplicate", "none"):
         (answer,) = gathered(collection, found, 3, collapse)
         assert (answer.document.page_content, answer.document.metadata) == ("", {})
@@ -313,3 +335,21 @@ def test_copies_of_a_picture_are_found_once_where_that_is_asked_for(store, tmp_p
 def test_a_way_to_collapse_nobody_knows_is_refused(pages):
     with pytest.raises(ValueError, match="collapse must be one of 'parent', 'near-duplicate', 'none'"):
         pages.similarity_search("asked", collapse="all")
+
+
+@pytest.mark.parametrize("search", ["vector", "keyword", "hybrid"])
+@pytest.mark.parametrize("rank", ["calibrated", "raw", "rrf", "centered"])
+def test_the_same_documents_come_in_the_order_they_were_added(rank, search):
+    rng = np.random.default_rng(3)
+    vectors = {"the tram": np.eye(D)[0]} | {f"note {n}": unit(rng.normal(size=D)) for n in range(30)}
+    embedding = Lookup(vectors)
+    ids = [uuid4().hex for _ in range(6)]  # whose order is chance
+    store = MultimodalChroma(f"same-{uuid4().hex}", embedding)
+    store.add_texts([f"note {n}" for n in range(30)])
+    for id_ in ids:
+        # As the same text has it when it is embedded beside others.
+        embedding.vectors["the tram"] = unit(np.eye(D)[0] + rng.normal(scale=1e-8, size=D))
+        store.add_texts(["the tram"], ids=[id_])
+    found = store.similarity_search("the tram", 6, rank=rank, search=search)
+    assert [document.id for document in found] == ids
+    store.delete_collection()

@@ -14,6 +14,7 @@ from langchain_mmrag.ranking import (
     Ranker,
     feedback,
     hubness,
+    levelled,
     mmr_order,
     plain_scores,
     relevance,
@@ -698,6 +699,19 @@ def test_mmr_picks_what_langchain_picks_and_in_that_order(lambda_mult):
 def test_mmr_picks_no_more_than_there_are():
     assert mmr_order(np.array([0.1, 0.9]), np.eye(2), 5, 0.5) == [1, 0]
     assert mmr_order(np.empty(0), np.empty((0, 2)), 5, 0.5) == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "level"),
+    [
+        ([2.0, 2.0 + 3e-8, 3.0], [2.0 + 3e-8, 2.0 + 3e-8, 3.0]),
+        ([2.0, 2.0 + 1e-6, 3.0], [2.0, 2.0 + 1e-6, 3.0]),
+        ([5.0], [5.0]),
+        ([], []),
+    ],
+)
+def test_scores_that_differ_by_rounding_alone_are_the_same(scores, level):
+    assert levelled(np.array(scores)).tolist() == level
 
 
 def test_unit_leaves_zeros_alone():
