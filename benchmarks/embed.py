@@ -44,6 +44,7 @@ from _peers import BASELINE, BF16, FP32, OURS, PADDED, OnnxRuntime, OpenVino, Ou
 from _photos import LARGE, SMALL, captions, photographs
 from _weights import SIDE, Files
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 FRESH = Path(__file__).with_name("_fresh.py")
 SCALED = ("ONNX Runtime, JPEG scaled by hand", "OpenVINO, JPEG scaled by hand")
@@ -341,7 +342,9 @@ def main() -> None:
         parser.error(f"no section is called {', '.join(sorted(unknown))}: there are {', '.join(SECTIONS)}")
     files = Files(options.cache)
     files.in_place_of_downloads()
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    for library in ("OMP", "OPENBLAS"):
+        os.environ[f"{library}_NUM_THREADS"] = str(options.threads)  # for processes started from here
+    threadpool_limits(options.threads)  # NumPy's products, too
     run(files, options.threads, options.clock, size, sections)
 
 

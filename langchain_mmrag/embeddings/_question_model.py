@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from langchain_mmrag.embeddings._question_tower import QuestionTower, question_t
 _FEW = 4
 _BATCH = 32
 _ALLOWANCE = 64
+_OFTEN = 3  # who asks so often will go on
 
 
 class Answer(NamedTuple):
@@ -36,6 +38,7 @@ class QuestionModel:
         self._tokenizer: QuestionTokenizer | None = None
         self._tower: QuestionTower | None = None
         self._left = _ALLOWANCE
+        self._asked = 0
 
     def encode(self, blueprint: Blueprint, texts: list[str]) -> Answer | None:
         """The features of the texts, None if they are too many or the tower is of another kind.
@@ -54,6 +57,9 @@ class QuestionModel:
             self._sought = True
         if self._tokenizer is None or self._tower is None:
             return None
+        self._asked += 1
+        if self._asked == _OFTEN:
+            Thread(target=self._tower.lay_out, name="lay out the text tower", daemon=True).start()
         rows, cut = self._tokenizer.rows(texts)
         features = self._tower.encode(rows)
         self._left -= 0 if few else len(texts)

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import weakref
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from langchain_mmrag import _cache
 from langchain_mmrag.embeddings import OpenCLIPEmbeddings, TruncatedTextWarning
 from langchain_mmrag.embeddings import _question_catalog as catalog
+from langchain_mmrag.embeddings._question_model import QuestionModel
 from langchain_mmrag.embeddings._question_tokens import question_tokenizer
 from langchain_mmrag.embeddings._question_tower import _gelu, question_tower
 from tests.conftest import TINY_CONFIG, save_clip
@@ -187,6 +189,22 @@ def test_weights_stored_in_half_are_computed_with_in_full(kind, tmp_path):
     assert (embeddings._loaded is None) == (kind == "float16")  # NumPy has no bfloat16
     embeddings._ready()
     np.testing.assert_allclose(embeddings.embed_query("a red boat"), light, atol=1e-5)
+
+
+def test_the_tower_of_who_asks_often_is_laid_out_and_says_the_same(tmp_path):
+    folder = save_clip(tmp_path, shaped())
+    model = QuestionModel()
+    blueprint = OpenCLIPEmbeddings(f"local-dir:{folder}")._found()
+    before = [model.encode(blueprint, [text]).features for text in WRITTEN[:2]]
+    matrices = [values for values in model._tower.weights.values() if values.ndim > 1]
+    assert sum(values.flags.f_contiguous for values in matrices) == 4 * 3
+    model.encode(blueprint, WRITTEN[:1])
+    for thread in threading.enumerate():
+        if thread.name == "lay out the text tower":
+            thread.join()
+    assert all(values.flags.c_contiguous for values in model._tower.weights.values())
+    after = [model.encode(blueprint, [text]).features for text in WRITTEN[:2]]
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 def test_many_texts_load_torch(tiny_clip_dir):
