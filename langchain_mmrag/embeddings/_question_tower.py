@@ -190,7 +190,8 @@ class QuestionTower:
         tokens, three = qkv.shape
         depth = three // 3 // self.heads
         q, k, v = qkv.reshape(tokens, 3, self.heads, depth).transpose(1, 2, 0, 3)
-        scores: Floats = (q * np.float32(1 / math.sqrt(depth))) @ k.transpose(0, 2, 1)
+        scores: Floats = q @ k.transpose(0, 2, 1)
+        scores *= np.float32(1 / math.sqrt(depth))
         scores += _mask(tokens)
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
