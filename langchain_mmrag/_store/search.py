@@ -30,6 +30,7 @@ from langchain_mmrag._store.gather import Answer, Found, gathered, in_order, nea
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
 from langchain_mmrag._store.pictures import Picture
+from langchain_mmrag._store.row_count import RowCount
 from langchain_mmrag._store.sound_companion import SoundCompanion
 from langchain_mmrag._store.wanted import Filter, How, Wanted, modality_of_filter, wanted
 from langchain_mmrag.keyword import KeywordMatch
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
     from chromadb import Collection
 
 _CANDIDATES = 30  # of each side: the ten best by the scores that count are among them
-_LARGE = 10_000
-_COUNTED_FOR_S = 1.0
-_ROWS_A_SECOND = 50_000  # counting then takes Chroma less than a hundredth of the time
 
 
 class Search:
@@ -92,8 +90,8 @@ class Search:
         self._sounds = sounds
         self._by_text = ByText(collection, ledger, companion)
         self._backgrounds = Backgrounds(ledger, prior)
-        self._counted: tuple[object, float] = (None, 0.0)
-        self._checked: tuple[object, int, float] = (None, 0, 0.0)
+        self._count = RowCount(collection, ledger)
+        self._checked: tuple[object, float] = (None, 0.0)
 
     # --- ranked ---------------------------------------------------------------------------------------------
 
@@ -111,7 +109,7 @@ class Search:
         asked = _asked(query)
         filter, modality = modality_of_filter(filter, modality or asked.modality)  # noqa: A001
         want = wanted(k, filter, modality, options)
-        count = self._count()
+        count = self._count.now()
         if not count:
             return []  # without waking the model
         want = replace(self._existing(want), k=min(want.k, count))
@@ -136,22 +134,6 @@ class Search:
         for answer in answers:
             if ids := windows.get(str(answer.document.id)):
                 tell_best_window(self._collection(), answer, ids, query)
-
-    def _count(self) -> int:
-        """The number of rows, asked of a large collection once a second, and of larger ones less often.
-
-        Chroma takes its time to count, in proportion to them. In between the ledger knows what this package
-        has written; what other programs write is noticed that much later, 20 seconds for a million rows.
-        """
-        collection = self._collection()
-        known_of, known_until = self._counted
-        if known_of == collection.id and monotonic() < known_until:
-            return self._ledger.count()
-        count = collection.count()
-        if count >= _LARGE:
-            self._ledger.current(count)
-            self._counted = collection.id, monotonic() + max(_COUNTED_FOR_S, count / _ROWS_A_SECOND)
-        return count
 
     def _pool(  # noqa: PLR0917
         self, asked: Query, want: Wanted, how: How, modality: Modality | None, count: int, depth: int
@@ -257,7 +239,7 @@ class Search:
         ]
 
     def _known(self) -> dict[Side, Background]:
-        sampled = self._backgrounds.current(self._count())
+        sampled = self._backgrounds.current(self._count.now())
         return {side: each.background for side, each in sampled.items()}
 
     @staticmethod
@@ -349,10 +331,10 @@ class Search:
 
     def _check(self, dimension: int) -> None:
         """Look at the record, for large collections as often as their rows are counted."""
-        collection, known_until = self._collection().id, self._counted[1]
-        if self._checked != (collection, dimension, known_until) or known_until <= monotonic():
+        of, until = (self._collection().id, dimension), self._checked[1]
+        if self._checked[0] != of or until <= monotonic():
             self._record.check(dimension)
-            self._checked = collection, dimension, known_until
+            self._checked = of, monotonic() + self._count.holds_for_s
 
     # --- by words, and by second vectors --------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ class QuestionModel:
             return None
         self._asked += 1
         if self._asked == _OFTEN:
-            Thread(target=self._tower.lay_out, name="lay out the text tower", daemon=True).start()
+            Thread(target=self._tower.lay_out, name="lay out the text tower").start()
         rows, cut = self._tokenizer.rows(texts)
         features = self._tower.encode(rows)
         self._left -= 0 if few else len(texts)

@@ -1,6 +1,8 @@
 """Search in real collections: which documents are found, in which order, with which scores."""
 
+import threading
 from functools import partial
+from threading import Event
 
 import chromadb
 import numpy as np
@@ -9,6 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_mmrag import MultimodalChroma, MultimodalRetriever, Query
 from langchain_mmrag._record import EmbeddingRecord
+from langchain_mmrag._store import row_count
 from langchain_mmrag._store import search as search_module
 from langchain_mmrag._store.backgrounds import Sampled
 from langchain_mmrag.errors import EmbeddingError, EmbeddingMismatchError
@@ -688,7 +691,17 @@ def looks(monkeypatch):
 
     class Looks:
         now, counts, records = 100.0, 0, 0
-        set_rows_a_second = staticmethod(partial(monkeypatch.setattr, search_module, "_ROWS_A_SECOND"))
+        set_rows_a_second = staticmethod(partial(monkeypatch.setattr, row_count, "_ROWS_A_SECOND"))
+
+        @staticmethod
+        def counters():
+            return sum(thread.name == "count rows" for thread in threading.enumerate())
+
+        @staticmethod
+        def wait():
+            for thread in threading.enumerate():
+                if thread.name == "count rows":
+                    thread.join()
 
     looks = Looks()
     count, check = chromadb.Collection.count, EmbeddingRecord.check
@@ -704,7 +717,8 @@ def looks(monkeypatch):
     monkeypatch.setattr(chromadb.Collection, "count", counted)
     monkeypatch.setattr(EmbeddingRecord, "check", checked)
     monkeypatch.setattr(search_module, "monotonic", lambda: looks.now)
-    monkeypatch.setattr(search_module, "_LARGE", 50)
+    monkeypatch.setattr(row_count, "monotonic", lambda: looks.now)
+    monkeypatch.setattr(row_count, "_LARGE", 50)
     return looks
 
 
@@ -720,6 +734,7 @@ def test_a_large_collection_is_counted_and_its_record_read_once_in_a_while(
     looks.counts = looks.records = 0
     looks.now += seconds  # the last look was before the end of this one
     store.search_ranked("question", k=4)
+    looks.wait()
     assert (looks.counts, looks.records) == (1, 1)
     put(store, "text", unit(world.questions[:1]), start=900)  # by another program
     for _ in range(3):
@@ -727,9 +742,44 @@ def test_a_large_collection_is_counted_and_its_record_read_once_in_a_while(
         assert "text 900" not in [document.id for document, _ in store.search_ranked("question", k=4)]
     assert (looks.counts, looks.records) == (1, 1)
     looks.now += seconds / 2
+    store.search_ranked("question", k=4)  # does not wait for the count
+    looks.wait()
     assert store.search_ranked("question", k=4)[0][0].id == "text 900"
     assert looks.counts > 1
     assert looks.records == 2
+
+
+def test_a_search_does_not_wait_for_the_rows_to_be_counted_again(open_store, world, looks, monkeypatch):
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:60])
+    first = store.search_ranked("question", k=4)
+    count, may_go_on = chromadb.Collection.count, Event()
+    monkeypatch.setattr(chromadb.Collection, "count", lambda self: may_go_on.wait(30) and count(self))
+    looks.now += 1000
+    for _ in range(3):  # one thread counts, however many searches there are meanwhile
+        assert store.search_ranked("question", k=4) == first
+    assert looks.counters() == 1
+    store.add_texts(["question"], ids=["new"])
+    assert store.search_ranked("question", k=1)[0][0].id == "new"
+    may_go_on.set()
+    looks.wait()
+    assert store.search_ranked("question", k=1)[0][0].id == "new"
+
+
+def test_what_goes_wrong_while_rows_are_counted_is_told_by_the_next_search(
+    open_store, world, looks, monkeypatch
+):
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:60])
+    first = store.search_ranked("question", k=4)
+    with monkeypatch.context() as broken:
+        broken.setattr(chromadb.Collection, "count", lambda _: 1 / 0)
+        looks.now += 1000
+        assert store.search_ranked("question", k=4) == first
+        looks.wait()
+        with pytest.raises(ZeroDivisionError):
+            store.search_ranked("question", k=4)
+    assert store.search_ranked("question", k=4) == first
 
 
 def test_what_the_package_itself_writes_is_found_between_two_looks(open_store, world, looks):
