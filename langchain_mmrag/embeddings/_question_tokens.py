@@ -140,10 +140,12 @@ def _letters() -> dict[int, str]:
 
 
 def _clean(text: str) -> str:
-    import ftfy
+    # Importing ftfy takes longer than all else that is done here, and most questions need no repair.
+    if not (text.isascii() and text.isprintable() and "&" not in text):
+        import ftfy
 
-    repaired = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(repaired.split()).lower()
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
 
 
 def _merged(parts: list[str], first: str, second: str) -> list[str]:

@@ -110,8 +110,10 @@ def levelled(scores: FloatArray) -> FloatArray:
     """
     order = np.argsort(-scores, kind="stable")
     best_first = scores[order]
-    is_less = np.diff(best_first) < -_ROUNDING
-    is_first = np.concatenate([np.ones(min(len(scores), 1), dtype=bool), is_less])
+    is_less = best_first[:-1] - best_first[1:] > _ROUNDING
+    if is_less.all():
+        return scores
+    is_first = np.concatenate([[True], is_less])
     level = np.empty_like(scores)
     level[order] = best_first[is_first][np.cumsum(is_first) - 1]
     return level
