@@ -116,8 +116,10 @@ def _direction(backgrounds: Mapping[Side, Background], side: Side) -> FloatArray
 
 
 def nearest_first(ranker: Ranker, side: Side, rows: Mapping[str, Entry]) -> list[tuple[str, Entry]]:
-    """Rows of a side by the cosines of their vectors; of equal ones the one added first."""
-    listed = sorted(rows.items(), key=lambda row: row[1].number)
+    """Those of the rows that are of a side, the nearest first; of equal ones the one added first."""
+    listed = sorted(
+        ((id_, entry) for id_, entry in rows.items() if entry.side == side), key=lambda row: row[1].number
+    )
     if not listed:
         return []
     near = cosines(np.stack([entry.vector for _, entry in listed]), ranker.search_vector(side))

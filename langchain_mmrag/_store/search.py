@@ -183,7 +183,7 @@ class Search:
         sampled = self._backgrounds.current(count, {part.side for part in parts})
         backgrounds = {side: each.background for side, each in sampled.items()}
         sides = [side for side, each in backgrounds.items() if each.count]
-        there = self._ledger.modalities(count)
+        there = {} if modality is None else self._ledger.modalities(count)
         searched = sides if modality is None else [side for side in sides if modality in there[side]]
         if not searched:
             return []
@@ -192,10 +192,7 @@ class Search:
         if self._is_whole_side(want, modality, there):
             want = replace(want, condition=None)
         rows = self._rows(ranker, want, sampled, depth, beside.ids(depth))
-        by_side = {
-            side: {id_: entry for id_, entry in rows.items() if entry.side == side} for side in searched
-        }
-        listed = {side: nearest_first(ranker, side, each) for side, each in by_side.items()}
+        listed = {side: nearest_first(ranker, side, rows) for side in searched}
         if ranker.is_plain and not beside:
             listed = {side: each[:depth] for side, each in listed.items()}
         found = {

@@ -73,7 +73,10 @@ class Ranker:
             return self.plain
         if self.rank == "centered":
             return self.centred
-        return unit(self.backgrounds[side].stretch(self.placed))
+        kept: dict[Side, FloatArray] = self.__dict__.setdefault("_search_vectors", {})
+        if side not in kept:
+            kept[side] = unit(self.backgrounds[side].stretch(self.placed))
+        return kept[side]
 
     @cached_property
     def plain(self) -> FloatArray:
