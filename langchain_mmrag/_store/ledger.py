@@ -13,7 +13,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import httpx
+import numpy as np
 from chromadb.errors import ChromaError
+from numpy.typing import NDArray
 
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger_access import LedgerAccess
@@ -36,13 +38,15 @@ from langchain_mmrag._store.ledger_rows import (
     sources_in,
     state_of,
     texts_after,
+    those_of,
     windows_of,
 )
-from langchain_mmrag._store.ledger_vectors import drawn, entries_of, keep_vectors
+from langchain_mmrag._store.ledger_vectors import drawn, entries_of, keep_vectors, rare
 from langchain_mmrag._store.writers import remove_locks
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.keyword import KeywordIndex, KeywordMatches
 from langchain_mmrag.ranking import SIDES, Side
+from langchain_mmrag.types import Modality
 
 if TYPE_CHECKING:
     from chromadb import Collection
@@ -377,8 +381,16 @@ class Ledger(LedgerAccess):
 
         return self._run(search)
 
-    def modalities(self, count: int | None = None) -> dict[Side, set[str]]:
-        """Of the rows of each side.
+    def those_of(self, ids: Sequence[str], modality: Modality) -> list[str]:
+        """Those of the ids whose rows are of a modality, in their order."""
+        return self._run(those_of, ids, modality)
+
+    def rare(self, side: Side, modality: Modality) -> tuple[list[str], NDArray[np.float32]]:
+        """The rows of a side that are of a modality, neither text nor image: ids and unit vectors [n, d]."""
+        return self._run(rare, self._collection(), SIDES.index(side), modality)
+
+    def modalities(self, count: int | None = None) -> dict[Side, dict[str, int]]:
+        """How many rows of each side are of each modality.
 
         Args:
             count: The collection's number of rows, if it was just asked for.

@@ -72,6 +72,13 @@ END;
 """
 
 
+# Few rows are of other modalities than these two; files made before have no such index yet.
+_INDEX_OF_RARE = """
+CREATE INDEX IF NOT EXISTS rows_of_rare_modality ON rows (modality, side)
+WHERE modality NOT IN ('text', 'image')
+"""
+
+
 class LedgerFile:
     """An open database, for one thread at a time.
 
@@ -109,6 +116,7 @@ class LedgerFile:
         with self.transaction():
             (version,) = run("PRAGMA user_version").fetchone()
             if version == VERSION:
+                run(_INDEX_OF_RARE)
                 return
             # Virtual tables first: they take their shadow tables along.
             tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
@@ -116,6 +124,7 @@ class LedgerFile:
                 run(f'DROP TABLE IF EXISTS "{name}"')
             for statement in _statements(_TABLES):
                 run(statement)
+            run(_INDEX_OF_RARE)
             KeywordIndex(self.connection).create()
             run(f"PRAGMA user_version = {VERSION}")
 

@@ -230,10 +230,13 @@ def state_of(file: LedgerFile) -> State:
     return State(counts, worded, texts, changes, mark is not None)
 
 
-def modalities_of(file: LedgerFile) -> dict[Side, set[str]]:
-    """Of the rows of each side."""
-    found = file.connection.execute("SELECT side, modality FROM modalities WHERE count > 0").fetchall()
-    return {name: {each for side, each in found if side == place} for place, name in enumerate(SIDES)}
+def modalities_of(file: LedgerFile) -> dict[Side, dict[str, int]]:
+    """How many rows of each side are of each modality."""
+    found = file.connection.execute("SELECT side, modality, count FROM modalities WHERE count > 0").fetchall()
+    return {
+        name: {modality: count for side, modality, count in found if side == place}
+        for place, name in enumerate(SIDES)
+    }
 
 
 def windows_of(file: LedgerFile, parents: Sequence[str]) -> list[tuple[str, str]]:
@@ -253,6 +256,24 @@ def ids_from(file: LedgerFile, sources: Sequence[str]) -> list[str]:
     """The ids of the rows from a page of sources."""
     query = f"SELECT id FROM rows WHERE source IN ({_places(sources)}) ORDER BY number"  # noqa: S608
     return [id_ for (id_,) in file.connection.execute(query, [draw_of(source) for source in sources])]
+
+
+def those_of(file: LedgerFile, ids: Sequence[str], modality: str) -> list[str]:
+    """Those of the ids whose rows are of a modality, in their order."""
+    found: set[str] = set()
+    for page in pages(ids, PAGE):
+        query = f"SELECT id FROM rows WHERE id IN ({_places(page)}) AND modality = ?"  # noqa: S608
+        found.update(id_ for (id_,) in file.connection.execute(query, [*page, modality]))
+    return [id_ for id_ in ids if id_ in found]
+
+
+def rows_of_rare(run: sqlite3.Connection, side: int, modality: str) -> list[tuple[int, str, bytes | None]]:
+    """The rows of a modality that is neither text nor image: numbers, ids and vectors, as far as kept."""
+    query = (
+        "SELECT rows.number, id, vector FROM rows LEFT JOIN vectors USING (number)"
+        " WHERE modality = ? AND modality NOT IN ('text', 'image') AND side = ?"
+    )
+    return run.execute(query, (modality, side)).fetchall()
 
 
 # --- samples ------------------------------------------------------------------------------------------------

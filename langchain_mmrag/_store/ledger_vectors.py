@@ -7,7 +7,7 @@ to users (cosines are off by 1e-4 in short vectors).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger_file import LedgerFile
-from langchain_mmrag._store.ledger_rows import PAGE, Entry, pages, smallest_draws
+from langchain_mmrag._store.ledger_rows import PAGE, Entry, pages, rows_of_rare, smallest_draws
 from langchain_mmrag.ranking import SIDES, unit
 
 if TYPE_CHECKING:
@@ -38,13 +38,28 @@ def keep_vectors(run: sqlite3.Connection, vectors: Mapping[int, ArrayLike]) -> N
 
 def drawn(file: LedgerFile, collection: Collection, side: int) -> tuple[list[str], NDArray[np.float32]]:
     """The rows in the sample of a side: ids and vectors [n, d], fetched if they are not kept yet."""
-    found = smallest_draws(file.connection, side)
+    return _with_vectors(file, collection, lambda run: smallest_draws(run, side))
+
+
+def rare(
+    file: LedgerFile, collection: Collection, side: int, modality: str
+) -> tuple[list[str], NDArray[np.float32]]:
+    """The rows of a modality that is neither text nor image: ids and vectors [n, d], as `drawn`."""
+    return _with_vectors(file, collection, lambda run: rows_of_rare(run, side, modality))
+
+
+def _with_vectors(
+    file: LedgerFile,
+    collection: Collection,
+    select: Callable[[sqlite3.Connection], list[tuple[int, str, bytes | None]]],
+) -> tuple[list[str], NDArray[np.float32]]:
+    found = select(file.connection)
     if any(vector is None for _, _, vector in found):
         # Fetched within the transaction, as rows are: an older vector never stands for a newer one.
         with file.transaction() as run:
-            numbers = {id_: number for number, id_, vector in smallest_draws(run, side) if vector is None}
+            numbers = {id_: number for number, id_, vector in select(run) if vector is None}
             _fetch_vectors(run, collection, numbers)
-            found = smallest_draws(run, side)
+            found = select(run)
     there = [(id_, vector) for _, id_, vector in found if vector is not None]
     return [id_ for id_, _ in there], _told([vector for _, vector in there])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -11,24 +11,17 @@ import numpy as np
 from chromadb.errors import InvalidArgumentError
 
 from langchain_mmrag._record import EmbeddingRecord, mismatch
-from langchain_mmrag._store.backgrounds import Backgrounds, Prior, Sampled
+from langchain_mmrag._store.backgrounds import Backgrounds, Prior
 from langchain_mmrag._store.beside import STANDS_OUT, Beside, Second
 from langchain_mmrag._store.by_text import ByText
-from langchain_mmrag._store.candidates import (
-    FILTERED_BELOW,
-    lie_apart,
-    near_ids,
-    nearest_first,
-    nearest_in,
-    of_one_side,
-    tilted,
-)
-from langchain_mmrag._store.chroma import Hit, hits, of_modality, of_side, reading, where
+from langchain_mmrag._store.candidates import near_ids, nearest_first, nearest_in, of_one_side
+from langchain_mmrag._store.chroma import Hit, hits, of_modality, reading
 from langchain_mmrag._store.companion import Companion
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.gather import Answer, Found, gathered, in_order, nearest_parts, tell_best_window
 from langchain_mmrag._store.ledger import Ledger
 from langchain_mmrag._store.ledger_rows import Entry
+from langchain_mmrag._store.nearby import Nearby, OnlyModality
 from langchain_mmrag._store.pictures import Picture
 from langchain_mmrag._store.row_count import RowCount
 from langchain_mmrag._store.sound_companion import SoundCompanion
@@ -89,6 +82,7 @@ class Search:
         self._companion = companion
         self._sounds = sounds
         self._by_text = ByText(collection, ledger, companion)
+        self._nearby = Nearby(collection, ledger)
         self._backgrounds = Backgrounds(ledger, prior)
         self._count = RowCount(collection, ledger)
         self._checked: tuple[object, float] = (None, 0.0)
@@ -154,7 +148,7 @@ class Search:
         """By the cosine, over all sides alike."""
         samples = self._ledger.statistics(count)
         vector = unit(self._parts(asked)[0].vector)
-        ids = self._near_ids([vector], depth, want)[0]
+        ids = near_ids(self._collection(), [vector], depth, want.condition, **want.options)[0]
         if want.is_free:
             for sample in samples.values():
                 if sample.count == len(sample.ids):  # the index may have no way to some of a few
@@ -183,15 +177,20 @@ class Search:
         sampled = self._backgrounds.current(count, {part.side for part in parts})
         backgrounds = {side: each.background for side, each in sampled.items()}
         sides = [side for side, each in backgrounds.items() if each.count]
-        there = {} if modality is None else self._ledger.modalities(count)
+        there: dict[Side, dict[str, int]] = {} if modality is None else self._ledger.modalities(count)
         searched = sides if modality is None else [side for side in sides if modality in there[side]]
         if not searched:
             return []
         ranker = Ranker(parts, backgrounds, searched, how.rank)
         beside = self._beside(asked, want, how, searched, count, depth)
-        if self._is_whole_side(want, modality, there):
-            want = replace(want, condition=None)
-        rows = self._rows(ranker, want, sampled, depth, beside.ids(depth))
+        only = None
+        if modality is not None and want.condition == of_modality(modality) and not want.options:
+            only = OnlyModality(modality, {side: there[side][modality] for side in searched})
+            if [each.keys() for each in there.values() if modality in each] == [{modality}]:  # all of a side
+                want, only = replace(want, condition=None), None
+        rows = self._nearby.rows(ranker, want, sampled, depth, only)
+        more = [id_ for id_ in dict.fromkeys(beside.ids(depth)) if id_ not in rows]
+        rows |= self._ledger.entries(self._by_text.allowed(more, want))
         listed = {side: nearest_first(ranker, side, rows) for side in searched}
         if ranker.is_plain and not beside:
             listed = {side: each[:depth] for side, each in listed.items()}
@@ -238,79 +237,6 @@ class Search:
     def _known(self) -> dict[Side, Background]:
         sampled = self._backgrounds.current(self._count.now())
         return {side: each.background for side, each in sampled.items()}
-
-    @staticmethod
-    def _is_whole_side(want: Wanted, modality: Modality | None, there: Mapping[Side, set[str]]) -> bool:
-        """Whether nothing is wanted but a modality that is all of one side and nothing of the other."""
-        sides = [modalities for modalities in there.values() if modality in modalities]
-        is_all = modality is not None and sides == [{modality}]
-        return is_all and want.condition == of_modality(modality) and not want.options
-
-    def _rows(
-        self, ranker: Ranker, want: Wanted, sampled: Mapping[Side, Sampled], depth: int, beside: Iterable[str]
-    ) -> dict[str, Entry]:
-        """What may answer: at least `depth` rows of each searched side that meet the conditions, or all.
-
-        Args:
-            ranker: Knows query and sides.
-            want: What is asked for.
-            sampled: Of each side.
-            depth: How many.
-            beside: Ids of rows that were found otherwise.
-        """
-        whole = [side for side in ranker.searched if want.is_free and sampled[side].is_whole]
-        ids = [id_ for side in whole for id_ in self._exactly(ranker, sampled[side], side, depth)]
-        if rest := [side for side in ranker.searched if side not in whole]:
-            count = sum(each.count for each in ranker.backgrounds.values())
-            is_tilted = want.is_free and count > FILTERED_BELOW and lie_apart(ranker.backgrounds)
-            ids += (
-                tilted(self._collection(), ranker, rest, depth)
-                if is_tilted
-                else self._filtered(ranker, want, rest, depth)
-            )
-        ids = list(dict.fromkeys(ids))
-        more = [id_ for id_ in dict.fromkeys(beside) if id_ not in set(ids)]
-        rows = self._ledger.entries([*ids, *self._by_text.allowed(more, want)])
-        if want.is_free:
-            for side in rest:
-                rows |= self._lacking(ranker, side, ids, rows, depth)
-        return rows
-
-    @staticmethod
-    def _exactly(ranker: Ranker, sampled: Sampled, side: Side, depth: int) -> list[str]:
-        """The nearest of a side all of which is in its sample, which is at hand: no index is asked."""
-        return nearest_in(sampled.ids, sampled.background.sample, ranker.search_vector(side), depth)
-
-    def _lacking(
-        self, ranker: Ranker, side: Side, ids: Sequence[str], rows: Mapping[str, Entry], depth: int
-    ) -> dict[str, Entry]:
-        """Rows of a side of which too few were found: the index has no way to some of a few."""
-        count = ranker.backgrounds[side].count
-        if sum(id_ in rows and rows[id_].side == side for id_ in ids) >= min(depth, count):
-            return {}
-        vector = ranker.search_vector(side)
-        found = of_one_side(self._collection(), vector, side, n=depth, count=count)
-        return self._ledger.entries([id_ for id_ in found if id_ not in rows])
-
-    def _filtered(self, ranker: Ranker, want: Wanted, sides: Sequence[Side], depth: int) -> list[str]:
-        is_only = len(ranker.searched) == 1 and (want.condition is not None or not self._has_other(ranker))
-        conditions = (
-            [want.condition]
-            if is_only  # the only one there is, or asked for by a condition on the modality
-            else [where(want.condition, of_side(side)) for side in sides]
-        )
-        found: list[str] = []
-        for side, condition in zip(sides, conditions, strict=True):
-            narrowed = replace(want, condition=condition)
-            found += self._near_ids([ranker.search_vector(side)], depth, narrowed)[0]
-        return found
-
-    @staticmethod
-    def _has_other(ranker: Ranker) -> bool:
-        return sum(each.count > 0 for each in ranker.backgrounds.values()) > len(ranker.searched)
-
-    def _near_ids(self, vectors: Sequence[FloatArray], n: int, want: Wanted) -> list[list[str]]:
-        return near_ids(self._collection(), vectors, n, want.condition, **want.options)
 
     def _parts(self, query: Query) -> list[Part]:
         """The vectors of the query's parts."""

@@ -109,7 +109,7 @@ def test_a_whole_clip_has_the_mean_of_its_pictures(town, seen):
 def test_films_count_among_pictures_in_all_statistics(town):
     side = set(town._ledger.statistics()["image"].ids)
     assert side == {*(f"film {n}" for n in THINGS[:5]), *(f"picture {n}" for n in THINGS[5:]), "whole"}
-    assert town._ledger.modalities() == {"text": {"text", "video"}, "image": {"image", "video"}}
+    assert town._ledger.modalities() == {"text": {"text": 10, "video": 1}, "image": {"image": 5, "video": 6}}
 
 
 def test_films_are_among_the_pictures_of_a_map(town, seen):
@@ -151,10 +151,10 @@ def test_what_is_asked_for_goes_by_distance_and_variety_too(town, seen):
 
 
 def test_a_large_collection_keeps_films_out_of_a_search_for_pictures(town, monkeypatch):
-    from langchain_mmrag._store import search
+    from langchain_mmrag._store import nearby
 
-    monkeypatch.setattr(search, "FILTERED_BELOW", 5)
-    monkeypatch.setattr(search, "lie_apart", lambda backgrounds: True)
+    monkeypatch.setattr(nearby, "FILTERED_BELOW", 5)
+    monkeypatch.setattr(nearby, "lie_apart", lambda backgrounds: True)
     found = town.similarity_search("castle", k=30, modality="image")
     assert set(ids(found)) == {f"picture {name}" for name in THINGS[5:]}
     assert "film castle" in ids(town.similarity_search("castle", k=3))
@@ -198,9 +198,9 @@ def test_a_film_changes_sides_with_its_thumbnail_and_goes_when_it_is_deleted(sto
     assert set(store._ledger.statistics()) == {"image"}
     assert ids(store.similarity_search("red", modality="video")) == ["film-0"]
     store.rebuild_index()
-    assert store._ledger.modalities() == {"text": set(), "image": {"video"}}
+    assert store._ledger.modalities() == {"text": {}, "image": {"video": 1}}
     store.delete(["film-0"])
-    assert store._ledger.modalities() == {"text": set(), "image": set()}
+    assert store._ledger.modalities() == {"text": {}, "image": {}}
     assert store.similarity_search("red", modality="video") == []
 
 
@@ -294,9 +294,9 @@ def test_a_store_filled_before_films_went_by_pictures_is_searched_as_it_is(tmp_p
     store = open_at(tmp_path)
     store.add_documents([film(0, red)])
     assert set(ids(store.similarity_search("red", modality="video"))) == {"old", "film-0"}
-    assert store._ledger.modalities() == {"text": {"text", "video"}, "image": {"video"}}
+    assert store._ledger.modalities() == {"text": {"text": 1, "video": 1}, "image": {"video": 1}}
     store.update_documents(["old"], store.get_by_ids(["old"]))
-    assert store._ledger.modalities() == {"text": {"text"}, "image": {"video"}}
+    assert store._ledger.modalities() == {"text": {"text": 1}, "image": {"video": 1}}
 
 
 # --- what may be opened -------------------------------------------------------------------------------------

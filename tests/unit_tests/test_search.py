@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_mmrag import MultimodalChroma, MultimodalRetriever, Query
 from langchain_mmrag._record import EmbeddingRecord
-from langchain_mmrag._store import row_count
+from langchain_mmrag._store import nearby, row_count
 from langchain_mmrag._store import search as search_module
 from langchain_mmrag._store.backgrounds import Sampled
 from langchain_mmrag.errors import EmbeddingError, EmbeddingMismatchError
@@ -90,7 +90,7 @@ def queries(monkeypatch):
 @pytest.fixture
 def tilting(monkeypatch):
     """Collections of any size are searched as large ones are: without filters, by the index."""
-    monkeypatch.setattr(search_module, "FILTERED_BELOW", 0)
+    monkeypatch.setattr(nearby, "FILTERED_BELOW", 0)
     monkeypatch.setattr(Sampled, "is_whole", False)
 
 
@@ -137,7 +137,7 @@ def missing(found, expected):
 @pytest.mark.parametrize("rank", RANKS)
 @pytest.mark.parametrize("way", ["tilted", "filtered", "exact"])
 def test_the_best_of_all_documents_are_found(filled, world, sizes, rank, way, monkeypatch):  # noqa: PLR0917
-    monkeypatch.setattr(search_module, "FILTERED_BELOW", 0 if way == "tilted" else 10**9)
+    monkeypatch.setattr(nearby, "FILTERED_BELOW", 0 if way == "tilted" else 10**9)
     monkeypatch.setattr(Sampled, "is_whole", Sampled.is_whole if way == "exact" else False)
     store = filled(*sizes)
     lost = [
@@ -159,13 +159,58 @@ def test_without_filters_the_answers_are_the_same(filled, sizes, modality, monke
     for item in range(940, 980, 8):
         answers = {}
         for way, most in (("filtered", 10**9), ("tilted", 0)):
-            monkeypatch.setattr(search_module, "FILTERED_BELOW", most)
+            monkeypatch.setattr(nearby, "FILTERED_BELOW", most)
             queries.clear()
             answers[way] = listed(store.search_ranked(f"question {item}", 10, modality=modality))
             assert len(queries) > 0
             assert [query["where"] is None for query in queries] == [way == "tilted"] * len(queries)
         lost += missing(answers["tilted"], answers["filtered"])
     assert lost <= 2
+
+
+@pytest.fixture(scope="module")
+def mixed(world):
+    """Passages, some tables and a few recordings on the side of texts, and pictures; not to be changed."""
+    questions = {f"question {n}": vector for n, vector in enumerate(world.questions)}
+    store = MultimodalChroma("mixed", Lookup(questions))
+    put(store, "text", world.captions[:500])
+    put(store, "text", world.captions[500:700], 500, modality="table")
+    put(store, "text", world.captions[700:706], 700, modality="audio")
+    put(store, "image", world.images[706:], 706)
+    yield store
+    store.delete_collection()
+
+
+@pytest.mark.parametrize("search", ["vector", "hybrid"])
+@pytest.mark.parametrize("modality", ["text", "table", "audio"])
+@pytest.mark.parametrize("scanned", [0, 5000])
+def test_a_modality_that_shares_a_side_needs_no_filter(
+    mixed, modality, scanned, search, monkeypatch, queries
+):  # noqa: PLR0917
+    monkeypatch.setattr(Sampled, "is_whole", False)
+    monkeypatch.setattr(nearby, "_SCANNED", scanned)
+    lost = 0
+    for item in (3, 480, 510, 690, 703, 900):
+        answers = {}
+        for way, most in (("filtered", 10**9), ("free", 0)):
+            monkeypatch.setattr(nearby, "FILTERED_BELOW", most)
+            queries.clear()
+            found = mixed.search_ranked(f"question {item}", 10, modality=modality, search=search)
+            answers[way] = listed(found)
+            # Among the nearest texts there are not always enough of the six recordings.
+            is_free = way == "free" and not (modality == "audio" and scanned == 0)
+            assert not is_free or all(query["where"] is None for query in queries)
+            assert {document.metadata.get("modality", "text") for document, _ in found} == {modality}
+        lost += missing(answers["free"], answers["filtered"])
+    assert lost <= 2
+
+
+@pytest.mark.usefixtures("tilting")
+def test_a_modality_with_another_condition_is_filtered(mixed, queries):
+    found = mixed.similarity_search("question 510", 10, modality="table", filter={"n": {"$lt": 505}})
+    assert sorted(ids(found)) == [f"text {n}" for n in range(500, 505)]
+    assert all(query["where"] is not None for query in queries)
+    assert len(mixed.similarity_search("question 510", 4, modality="table", ids=["text 510", "text 3"])) == 1
 
 
 @pytest.mark.usefixtures("tilting")
@@ -621,7 +666,8 @@ def test_rows_another_program_deletes_between_finding_and_reading_are_left_out(
         collection.delete(ids=before[:2])
         return found
 
-    monkeypatch.setattr(search_module, "near_ids", then_delete)
+    for module in (search_module, nearby):
+        monkeypatch.setattr(module, "near_ids", then_delete)
     monkeypatch.setattr(Sampled, "is_whole", False)
     for rank in ("calibrated", "raw"):
         found = ids(store.similarity_search("question 5", 4, rank=rank))
