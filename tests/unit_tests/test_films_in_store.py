@@ -296,7 +296,7 @@ def test_a_store_filled_before_films_went_by_pictures_is_searched_as_it_is(tmp_p
     assert set(ids(store.similarity_search("red", modality="video"))) == {"old", "film-0"}
     assert store._ledger.modalities() == {"text": {"text": 1, "video": 1}, "image": {"video": 1}}
     store.update_documents(["old"], store.get_by_ids(["old"]))
-    assert store._ledger.modalities() == {"text": {"text": 1}, "image": {"video": 1}}
+    assert store._ledger.modalities() == {"text": {"text": 1}, "image": {"video": 2}}
 
 
 # --- what may be opened -------------------------------------------------------------------------------------
