@@ -162,8 +162,8 @@ class QdrantLocal:
 RIVALS: dict[str, Callable[[np.ndarray, int, Path], Rival]] = {
     "hnswlib": Hnswlib,
     "usearch": Usearch,
-    "faiss, flat": FaissFlat,
-    "faiss, HNSW": FaissHnsw,
+    "faiss flat": FaissFlat,
+    "faiss HNSW": FaissHnsw,
     "LanceDB": LanceDb,
-    "Qdrant, local": QdrantLocal,
+    "Qdrant local": QdrantLocal,
 }
