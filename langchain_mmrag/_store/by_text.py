@@ -17,7 +17,7 @@ from langchain_mmrag._store.wanted import Wanted
 from langchain_mmrag.fusion import Chance, fused
 from langchain_mmrag.keyword import KeywordMatch
 from langchain_mmrag.queries import Query
-from langchain_mmrag.ranking import SIDES, FloatArray, Side, unit
+from langchain_mmrag.ranking import SIDES, FloatArray, Side, levelled, unit
 from langchain_mmrag.types import Modality
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class ByText:
         if second is None:
             return self.by_words(asked, want, modality, count, depth)
         ids = list(dict.fromkeys([*matches, *self._near(second, want, depth)]))
-        rows = list(self._ledger.entries(ids).items())
+        entered = list(self._ledger.entries(ids).items())
+        order = np.argsort(-levelled(_scored(second, entered)[0]), kind="stable")
+        rows = [entered[place] for place in order.tolist()]
         scores, sure = _scored(second, rows)
         unwanted = self._unwanted(asked, second, rows, count)
         wordless = {id_: match for id_, match in matches.items() if id_ not in unwanted}

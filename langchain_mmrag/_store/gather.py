@@ -26,7 +26,7 @@ class Found(NamedTuple):
     Attributes:
         id: Of the row.
         parent: Of the row it is a window of.
-        number: Less than that of any row added later.
+        number: See `Entry`.
         score: Higher is better.
         relevance: From 0 to 1.
         vector: As it looks where it was ranked, comparable across sides [d].

@@ -324,6 +324,12 @@ class Ledger(LedgerAccess):
         """Whether it lies on disk, so that it need not be made anew in each process."""
         return self._folder is not None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its file is open and in its place: to ask for anything else would make it anew."""
+        with self._lock:
+            return self._file is not None and self._file.is_in_place
+
     def count(self) -> int:
         """Rows entered, of both sides."""
         return sum(self._run(state_of).counts)

@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     """What is known of a row.
 
     Attributes:
-        number: Less than that of any row added later.
+        number: Less than that of any row added later; a row whose side changes is added anew.
         side: Whose encoder made its vector.
         parent: The row it is a window of.
         vector: Unit vector [d].

@@ -254,10 +254,11 @@ class Search:
 
     def _check(self, dimension: int) -> None:
         """Look at the record, for large collections as often as their rows are counted."""
-        of, until = (self._collection().id, dimension), self._checked[1]
+        collection = self._collection()
+        of, until = (collection.id, dimension), self._checked[1]
         if self._checked[0] != of or until <= monotonic():
             self._record.check(dimension)
-            self._checked = of, monotonic() + self._count.holds_for_s
+            self._checked = of, monotonic() + self._count.holds_for_s(collection)
 
     # --- by words, and by second vectors --------------------------------------------------------------------
 

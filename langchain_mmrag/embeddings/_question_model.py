@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Thread
 from typing import NamedTuple
 
@@ -59,7 +60,8 @@ class QuestionModel:
             return None
         self._asked += 1
         if self._asked == _OFTEN:
-            Thread(target=self._tower.lay_out, name="lay out the text tower").start()
+            with suppress(RuntimeError):  # there are too many threads, or the process is ending
+                Thread(target=self._tower.lay_out, name="lay out the text tower").start()
         rows, cut = self._tokenizer.rows(texts)
         features = self._tower.encode(rows)
         self._left -= 0 if few else len(texts)

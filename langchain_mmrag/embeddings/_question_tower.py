@@ -307,7 +307,7 @@ def _normed(x: Floats, weight: Floats, bias: Floats) -> Floats:
     return normed
 
 
-@lru_cache(maxsize=1)  # all layers and most texts of a batch have the same
+@lru_cache(maxsize=16)  # all layers have the same
 def _mask(tokens: int) -> Floats:
     """What attention scores of `tokens` positions get added so that none looks ahead [t, t]."""
     mask: Floats = np.triu(np.full((tokens, tokens), -np.inf, np.float32), 1)

@@ -15,7 +15,7 @@ from langchain_mmrag.ranking.vectors import TINY, FloatArray, Side, cosines, uni
 
 TIE_BREAK = 1e-6
 
-_ROUNDING = 1e-7  # of vectors it moves scores by some 1e-8
+_ROUNDING = 1e-5  # that of vectors moves cosines by up to 1e-7, and z by some thirty times as much
 _FEEDBACK_DOCUMENTS = 5
 _FEEDBACK_SHARPNESS = 2.0
 _LEAST_COUNT = 100
@@ -106,11 +106,11 @@ def levelled(scores: FloatArray) -> FloatArray:
     """The scores, those that differ by rounding alone made equal [n].
 
     The same picture embedded twice has vectors that differ in their last digits, by what was embedded beside
-    it and by the processor. Levelled, such rows keep the order they are given in, everywhere.
+    it and by the processor. Levelled, such rows keep the order they are given in.
     """
     order = np.argsort(-scores, kind="stable")
     best_first = scores[order]
-    is_less = best_first[:-1] - best_first[1:] > _ROUNDING
+    is_less = ~(best_first[:-1] - best_first[1:] <= _ROUNDING)  # NaN is like nothing else
     if is_less.all():
         return scores
     is_first = np.concatenate([[True], is_less])

@@ -181,12 +181,9 @@ def mixed(world):
     store.delete_collection()
 
 
-@pytest.mark.parametrize("search", ["vector", "hybrid"])
 @pytest.mark.parametrize("modality", ["text", "table", "audio"])
 @pytest.mark.parametrize("scanned", [0, 5000])
-def test_a_modality_that_shares_a_side_needs_no_filter(
-    mixed, modality, scanned, search, monkeypatch, queries
-):  # noqa: PLR0917
+def test_a_modality_that_shares_a_side_needs_no_filter(mixed, modality, scanned, monkeypatch, queries):
     monkeypatch.setattr(Sampled, "is_whole", False)
     monkeypatch.setattr(nearby, "_SCANNED", scanned)
     lost = 0
@@ -195,7 +192,7 @@ def test_a_modality_that_shares_a_side_needs_no_filter(
         for way, most in (("filtered", 10**9), ("free", 0)):
             monkeypatch.setattr(nearby, "FILTERED_BELOW", most)
             queries.clear()
-            found = mixed.search_ranked(f"question {item}", 10, modality=modality, search=search)
+            found = mixed.search_ranked(f"question {item}", 10, modality=modality)
             answers[way] = listed(found)
             # Among the nearest texts there are not always enough of the six recordings.
             is_free = way == "free" and not (modality == "audio" and scanned == 0)
@@ -740,6 +737,18 @@ def looks(monkeypatch):
         set_rows_a_second = staticmethod(partial(monkeypatch.setattr, row_count, "_ROWS_A_SECOND"))
 
         @staticmethod
+        def held_up(monkeypatch):
+            """Rows are counted beside as slowly as if their file was out of memory: until this is set."""
+            count, may_go_on = chromadb.Collection.count, Event()
+
+            def slow(self):
+                assert threading.current_thread().name != "count rows" or may_go_on.wait(30)
+                return count(self)
+
+            monkeypatch.setattr(chromadb.Collection, "count", slow)
+            return may_go_on
+
+        @staticmethod
         def counters():
             return sum(thread.name == "count rows" for thread in threading.enumerate())
 
@@ -799,8 +808,7 @@ def test_a_search_does_not_wait_for_the_rows_to_be_counted_again(open_store, wor
     store = open_store(Lookup({"question": world.questions[0]}))
     put(store, "text", world.captions[:60])
     first = store.search_ranked("question", k=4)
-    count, may_go_on = chromadb.Collection.count, Event()
-    monkeypatch.setattr(chromadb.Collection, "count", lambda self: may_go_on.wait(30) and count(self))
+    may_go_on = looks.held_up(monkeypatch)
     looks.now += 1000
     for _ in range(3):  # one thread counts, however many searches there are meanwhile
         assert store.search_ranked("question", k=4) == first
@@ -810,6 +818,56 @@ def test_a_search_does_not_wait_for_the_rows_to_be_counted_again(open_store, wor
     may_go_on.set()
     looks.wait()
     assert store.search_ranked("question", k=1)[0][0].id == "new"
+
+
+def test_a_large_collection_that_becomes_small_is_counted_at_each_search_again(open_store, world, looks):
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:60])
+    store.search_ranked("question", k=4)
+    store._collection.delete(ids=[f"text {n}" for n in range(5, 60)])
+    looks.now += 1000
+    store.search_ranked("question", k=4)
+    looks.wait()
+    put(store, "text", unit(world.questions[:1]), start=900)
+    assert store.search_ranked("question", k=1)[0][0].id == "text 900"
+
+
+def test_searches_wait_for_an_index_that_is_made_anew(open_store, world, looks):
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:60])
+    first = store.search_ranked("question", k=4)
+    store._ledger.forget()  # as if its file was lost
+    assert store.search_ranked("question", k=4) == first
+
+
+def test_rows_are_counted_where_no_thread_can_start(open_store, world, looks, monkeypatch):
+    store = open_store(Lookup({"question": world.questions[0]}))
+    put(store, "text", world.captions[:60])
+    first = store.search_ranked("question", k=4)
+
+    def refuse(_):
+        raise RuntimeError
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    looks.now += 1000
+    assert store.search_ranked("question", k=4) == first
+    put(store, "text", unit(world.questions[:1]), start=900)
+    assert store.search_ranked("question", k=1)[0][0].id == "text 900"
+
+
+def test_a_count_leaves_no_file_of_a_collection_that_is_deleted_meanwhile(
+    tmp_path, world, looks, monkeypatch
+):
+    store = MultimodalChroma("gone", Lookup({"question": world.questions[0]}), persist_directory=tmp_path)
+    put(store, "text", world.captions[:60])
+    store.search_ranked("question", k=4)
+    may_go_on = looks.held_up(monkeypatch)
+    looks.now += 1000
+    store.search_ranked("question", k=4)
+    store._ledger.forget()  # the first thing a deletion does; its rows are still there
+    may_go_on.set()
+    looks.wait()
+    assert not list(tmp_path.rglob(f"{store._collection.id}.sqlite3*"))
 
 
 def test_what_goes_wrong_while_rows_are_counted_is_told_by_the_next_search(
