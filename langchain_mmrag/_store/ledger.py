@@ -41,7 +41,7 @@ from langchain_mmrag._store.ledger_rows import (
     those_of,
     windows_of,
 )
-from langchain_mmrag._store.ledger_vectors import drawn, entries_of, keep_vectors, rare
+from langchain_mmrag._store.ledger_vectors import drawn, entries_of, keep_vectors, rare_rows
 from langchain_mmrag._store.writers import remove_locks
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.keyword import KeywordIndex, KeywordMatches
@@ -391,9 +391,9 @@ class Ledger(LedgerAccess):
         """Those of the ids whose rows are of a modality, in their order."""
         return self._run(those_of, ids, modality)
 
-    def rare(self, side: Side, modality: Modality) -> tuple[list[str], NDArray[np.float32]]:
+    def rare_rows(self, side: Side, modality: Modality) -> tuple[list[str], NDArray[np.float32]]:
         """The rows of a side that are of a modality, neither text nor image: ids and unit vectors [n, d]."""
-        return self._run(rare, self._collection(), SIDES.index(side), modality)
+        return self._run(rare_rows, self._collection(), SIDES.index(side), modality)
 
     def modalities(self, count: int | None = None) -> dict[Side, dict[str, int]]:
         """How many rows of each side are of each modality.

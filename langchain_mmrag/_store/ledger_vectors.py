@@ -41,7 +41,7 @@ def drawn(file: LedgerFile, collection: Collection, side: int) -> tuple[list[str
     return _with_vectors(file, collection, lambda run: smallest_draws(run, side))
 
 
-def rare(
+def rare_rows(
     file: LedgerFile, collection: Collection, side: int, modality: str
 ) -> tuple[list[str], NDArray[np.float32]]:
     """The rows of a modality that is neither text nor image: ids and vectors [n, d], as `drawn`."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from chromadb import Collection
 
 _SCANNED = 5_000  # rows: to read their vectors from the ledger takes some ten milliseconds
+_SCANNED_AT_MOST = 50_000  # rows, where the index would have to be asked for very many
+_DEEPEST = 2_000  # rows the index is asked for
 _SPARE = (
     1.5  # times as many as should be needed: near to a query there may be fewer of a modality than elsewhere
 )
@@ -96,12 +98,13 @@ class Nearby:
         self, ranker: Ranker, want: Wanted, side: Side, depth: int, only: OnlyModality
     ) -> list[str]:
         """Of a rare modality all rows are compared, of others those among the nearest of the side taken."""
-        number, of_side_in_all = only.counts[side], ranker.backgrounds[side].count
-        if only.modality not in {"text", "image"} and number <= _SCANNED:
-            ids, vectors = self._ledger.rare(side, only.modality)
+        number = only.counts[side]
+        deep = ceil(_SPARE * depth * ranker.backgrounds[side].count / number)
+        few = _SCANNED if deep <= _DEEPEST else _SCANNED_AT_MOST
+        if only.modality not in {"text", "image"} and number <= few:
+            ids, vectors = self._ledger.rare_rows(side, only.modality)
             return nearest_in(ids, vectors, ranker.search_vector(side), depth)
-        if lie_apart(ranker.backgrounds):
-            deep = ceil(_SPARE * depth * of_side_in_all / number)
+        if deep <= _DEEPEST and lie_apart(ranker.backgrounds):
             near = tilted(self._collection(), ranker, [side], deep)
             found = self._ledger.those_of(near, only.modality)
             if len(found) >= min(depth, number):

@@ -186,6 +186,7 @@ def mixed(world):
 def test_a_modality_that_shares_a_side_needs_no_filter(mixed, modality, scanned, monkeypatch, queries):
     monkeypatch.setattr(Sampled, "is_whole", False)
     monkeypatch.setattr(nearby, "_SCANNED", scanned)
+    monkeypatch.setattr(nearby, "_SCANNED_AT_MOST", scanned)
     lost = 0
     for item in (3, 480, 510, 690, 703, 900):
         answers = {}
@@ -200,6 +201,16 @@ def test_a_modality_that_shares_a_side_needs_no_filter(mixed, modality, scanned,
             assert {document.metadata.get("modality", "text") for document, _ in found} == {modality}
         lost += missing(answers["free"], answers["filtered"])
     assert lost <= 2
+
+
+@pytest.mark.usefixtures("tilting")
+@pytest.mark.parametrize(("modality", "is_free"), [("text", False), ("table", True)])
+def test_the_index_is_not_asked_for_very_many_rows(mixed, modality, is_free, monkeypatch, queries):
+    monkeypatch.setattr(nearby, "_DEEPEST", 40)
+    monkeypatch.setattr(nearby, "_SCANNED", 0)
+    assert len(mixed.similarity_search("question 3", 10, modality=modality)) == 10
+    # All tables are compared instead; texts the ledger does not list.
+    assert [query["where"] is None for query in queries] == ([] if is_free else [False])
 
 
 @pytest.mark.usefixtures("tilting")
