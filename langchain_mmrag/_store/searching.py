@@ -177,8 +177,9 @@ class SearchingChroma(Chroma):
             **kwargs: Passed to Chroma's query: `where_document` and `ids`.
 
         Returns:
-            Documents with scores; higher is better. Calibrated scores say by how many standard deviations a
-            document beats what the query scores by chance in its modality, so they compare across modalities:
+            Documents with scores; higher is better, and of equal ones the document added first comes first.
+            Calibrated scores say by how many standard deviations a document beats what the query scores by
+            chance in its modality, so they compare across modalities:
             relevant documents tend to have 3 to 5, and so do those of `"hybrid"`, and of `"rrf"` with a
             `text_embedding`. By vectors alone, raw ones are cosines, those of `"rrf"` sums of
             1 / (60 + place); those of `"keyword"` are BM25. Those of `"text"` say by how many deviations a

@@ -505,11 +505,19 @@ def without_a_table(path):
     file.close()
 
 
+def without_rows(path):
+    with sqlite3.connect(path) as file:
+        file.execute("DROP TABLE rows")
+    file.close()
+
+
 def delete_file(path):
     path.unlink()
 
 
-@pytest.mark.parametrize("harm", [overwrite, truncate, scramble, other_version, without_a_table, delete_file])
+@pytest.mark.parametrize(
+    "harm", [overwrite, truncate, scramble, other_version, without_a_table, without_rows, delete_file]
+)
 def test_a_file_that_is_broken_is_made_anew_from_the_collection(ledger, collection, folder, harm):
     write(ledger, collection, [f"r{n}" for n in range(40)])
     ledger._close()
@@ -517,6 +525,22 @@ def test_a_file_that_is_broken_is_made_anew_from_the_collection(ledger, collecti
     assert_in_step(ledger, collection)
     assert file_of(collection, folder).exists()
     assert_in_step(again(collection, folder), collection)
+
+
+def test_a_file_made_before_there_was_an_index_of_rare_modalities_gets_it(ledger, collection, folder):
+    write(ledger, collection, ["a", "b"])
+    ledger._close()
+    with sqlite3.connect(file_of(collection, folder)) as file:
+        file.execute("DROP INDEX rows_of_rare_modality")
+    file.close()
+    assert_in_step(ledger, collection)
+    with sqlite3.connect(file_of(collection, folder)) as file:
+        plan = file.execute(
+            "EXPLAIN QUERY PLAN SELECT id FROM rows"
+            " WHERE modality = 'table' AND modality NOT IN ('text', 'image') AND side = 0"
+        ).fetchall()
+    file.close()
+    assert "rows_of_rare_modality" in str(plan)
 
 
 def test_a_file_deleted_under_an_open_ledger_is_made_anew(ledger, collection, folder):
