@@ -295,6 +295,7 @@ from langchain_mmrag.vectorstores import MultimodalChroma
 from tests.conftest import CountingEmbeddings
 
 root, folder, stage = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore it
 pipeline._ROWS = 16
 calls = [0]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from langchain_mmrag import MultimodalChroma, MultimodalRetriever
-from langchain_mmrag._store import search as search_module
+from langchain_mmrag._store import nearby
 from langchain_mmrag._store.backgrounds import Sampled
 from langchain_mmrag.ranking import Background, Candidates, Part, Ranker, unit
 from tests.unit_tests.test_search import Lookup, ids, put, queries  # noqa: F401 - a fixture
@@ -59,7 +59,7 @@ def test_a_small_side_is_found_without_the_index(lopsided, queries):  # noqa: F8
 def test_the_index_alone_would_not_reach_them(lopsided, monkeypatch):
     store, _, _ = lopsided
     monkeypatch.setattr(Sampled, "is_whole", False)
-    monkeypatch.setattr(search_module, "of_one_side", lambda *args, **kwargs: [])
+    monkeypatch.setattr(nearby, "of_one_side", lambda *args, **kwargs: [])
     counts = [len(store.similarity_search(f"question {n}", 40, modality="image")) for n in range(6)]
     assert min(counts) < _IMAGES
 
