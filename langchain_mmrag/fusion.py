@@ -167,9 +167,10 @@ def joined(
         second: z of the documents by their other vectors; NaN where there is none [n].
     """
     better = {
-        side: np.where(np.isnan(second[side]), first, (first + weight * second[side]) / sqrt(1.0 + weight**2))
+        side: levelled(np.where(np.isnan(second[side]), first, both))
         for side, first in scores.items()
         for weight in [_CAPTION if side == "image" else 1.0]
+        for both in [(first + weight * second[side]) / sqrt(1.0 + weight**2)]
     }
     return dealt(scores, better), dealt(relevance, better)
 
@@ -179,7 +180,7 @@ def dealt(values: Mapping[Side, FloatArray], better: Mapping[Side, FloatArray]) 
     given_out = {}
     for side, each in values.items():
         given_out[side] = np.empty_like(each)
-        given_out[side][np.argsort(-levelled(better[side]), kind="stable")] = -np.sort(-each)
+        given_out[side][np.argsort(-better[side], kind="stable")] = -np.sort(-each)
     return given_out
 
 

@@ -71,9 +71,9 @@ class ByText:
             return self.by_words(asked, want, modality, count, depth)
         ids = list(dict.fromkeys([*matches, *self._near(second, want, depth)]))
         entered = list(self._ledger.entries(ids).items())
-        order = np.argsort(-levelled(_scored(second, entered)[0]), kind="stable")
-        rows = [entered[place] for place in order.tolist()]
-        scores, sure = _scored(second, rows)
+        scores, sure = _scored(second, entered)
+        order = np.argsort(-levelled(scores), kind="stable")
+        rows, scores, sure = [entered[place] for place in order.tolist()], scores[order], sure[order]
         unwanted = self._unwanted(asked, second, rows, count)
         wordless = {id_: match for id_, match in matches.items() if id_ not in unwanted}
         words = {"text": [match_of(wordless, *row) for row in rows]}

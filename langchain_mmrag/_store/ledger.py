@@ -248,8 +248,7 @@ class Ledger(LedgerAccess):
                 return
             collection = self._collection()
             logger.info("catching up with %r: %d rows known, %d in it", collection.name, *counts)
-            size = LISTED_PAGE if self._folder is not None else PAGE
-            for number, (start, page) in enumerate(listed_ids(collection, size), 1):
+            for number, (start, page) in enumerate(listed_ids(collection, self.listed_page), 1):
                 self._enter_unknown(start, page, with_vectors=with_vectors)
                 if number % _TOLD_EVERY == 0:
                     logger.info(
@@ -323,6 +322,11 @@ class Ledger(LedgerAccess):
     def is_kept(self) -> bool:
         """Whether it lies on disk, so that it need not be made anew in each process."""
         return self._folder is not None
+
+    @property
+    def listed_page(self) -> int:
+        """How many rows to list at a time: more of a collection on this machine than of one elsewhere."""
+        return LISTED_PAGE if self.is_kept else PAGE
 
     @property
     def is_there(self) -> bool:

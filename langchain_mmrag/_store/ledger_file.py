@@ -115,18 +115,21 @@ class LedgerFile:
         # Makes a file that cannot be written to known now.
         with self.transaction():
             (version,) = run("PRAGMA user_version").fetchone()
-            if version == VERSION:
-                run(_INDEX_OF_RARE)
-                return
-            # Virtual tables first: they take their shadow tables along.
-            tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
-            for (name,) in run(f"{tables} ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'").fetchall():
-                run(f'DROP TABLE IF EXISTS "{name}"')
-            for statement in _statements(_TABLES):
-                run(statement)
+            if version != VERSION:
+                self._make_tables()
             run(_INDEX_OF_RARE)
-            KeywordIndex(self.connection).create()
-            run(f"PRAGMA user_version = {VERSION}")
+
+    def _make_tables(self) -> None:
+        """In the place of those of another version."""
+        run = self.connection.execute
+        # Virtual tables first: they take their shadow tables along.
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+        for (name,) in run(f"{tables} ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'").fetchall():
+            run(f'DROP TABLE IF EXISTS "{name}"')
+        for statement in _statements(_TABLES):
+            run(statement)
+        KeywordIndex(self.connection).create()
+        run(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 _SCANNED = 5_000  # rows: to read their vectors from the ledger takes some ten milliseconds
 _SCANNED_AT_MOST = 50_000  # rows, where the index would have to be asked for very many
 _DEEPEST = 2_000  # rows the index is asked for
-_SPARE = (
-    1.5  # times as many as should be needed: near to a query there may be fewer of a modality than elsewhere
-)
+_SPARE = 1.5  # times as many as should be needed: there may be fewer of a modality near to a query
 
 
 class OnlyModality(NamedTuple):
@@ -84,9 +82,9 @@ class Nearby:
         is_large = sum(each.count for each in ranker.backgrounds.values()) > FILTERED_BELOW
         if is_large and only is not None:
             ids += [id_ for side in rest for id_ in self._of_modality(ranker, want, side, depth, only)]
-        elif is_large and want.is_free and rest and lie_apart(ranker.backgrounds):
+        elif rest and is_large and want.is_free and lie_apart(ranker.backgrounds):
             ids += tilted(self._collection(), ranker, rest, depth)
-        else:
+        elif rest:
             ids += self._filtered(ranker, want, rest, depth)
         rows = self._ledger.entries(list(dict.fromkeys(ids)))
         if want.is_free:
@@ -129,7 +127,7 @@ class Nearby:
             else [where(want.condition, of_side(side)) for side in sides]
         )
         found: list[str] = []
-        for side, condition in zip(sides, conditions, strict=False):
+        for side, condition in zip(sides, conditions, strict=True):
             vector = ranker.search_vector(side)
             found += near_ids(self._collection(), [vector], depth, condition, **want.options)[0]
         return found

@@ -44,9 +44,10 @@ class RowCount:
     def now(self) -> int:
         """The number of rows, as far as is known."""
         collection = self._collection()
-        known = self._ledger.count() if self._of == collection.id else 0
-        # A ledger that is being made anew has few rows as yet.
-        if known < _MOST * self._count or self._of != collection.id:
+        if self._of != collection.id:
+            return self._look(collection)
+        known = self._ledger.count()
+        if known < _MOST * self._count:  # a ledger that is being made anew has few rows as yet
             return self._look(collection)
         if monotonic() < self._until:
             return known

@@ -25,7 +25,7 @@ from langchain_mmrag._record import EmbeddingRecord
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.embedder import Embedder
 from langchain_mmrag._store.ledger import Ledger
-from langchain_mmrag._store.ledger_content import LISTED_PAGE, rows_of
+from langchain_mmrag._store.ledger_content import rows_of
 from langchain_mmrag._store.ledger_rows import PAGE, is_blank, pages
 from langchain_mmrag.errors import StoreError
 from langchain_mmrag.ranking import Side, unit
@@ -341,7 +341,7 @@ class SecondVectors(ABC):
     def _take_out_gone(self) -> None:
         """Take out vectors of rows that other programs have deleted, a page at a time."""
         collection = self._existing()
-        start, size = 0, LISTED_PAGE if self._ledger.is_kept else PAGE
+        start, size = 0, self._ledger.listed_page
         while collection is not None:
             with reading(collection.name):
                 page = collection.get(limit=size, offset=start, include=[])["ids"]

@@ -19,7 +19,7 @@ import numpy as np
 
 from langchain_mmrag._store.chroma import reading
 from langchain_mmrag._store.ledger import Ledger
-from langchain_mmrag._store.ledger_content import LISTED_PAGE, listed_ids
+from langchain_mmrag._store.ledger_content import listed_ids
 from langchain_mmrag._store.ledger_rows import PAGE, draw_of, modality_of_row, pages
 from langchain_mmrag._store.second_vectors import SOUNDS, SecondVectors, StoredVectors, Vector
 from langchain_mmrag.errors import LoadError, UnsupportedFormatError
@@ -120,8 +120,8 @@ class SoundCompanion(SecondVectors):
         state = there.collection.id, there.count, self._changes
         kept = self._samples.get(side)
         if kept is None or kept[0] != state:
-            size = LISTED_PAGE if self._ledger.is_kept else PAGE
-            ids = (id_ for _, page in listed_ids(there.collection, size) for id_ in page)
+            listed = listed_ids(there.collection, self._ledger.listed_page)
+            ids = (id_ for _, page in listed for id_ in page)
             drawn = nsmallest(SAMPLE_SIZE, ids, key=draw_of)
             known = self._ledger.entries(drawn)
             vectors = there.of([id_ for id_ in drawn if id_ in known and known[id_].side == side])

@@ -133,24 +133,15 @@ def test_index_of_a_folder_that_is_not_there_makes_nothing(tmp_path, monkeypatch
     assert not (tmp_path / "s").exists()
 
 
-def test_an_interrupted_index_says_how_to_go_on(tmp_path, town, model, monkeypatch):
+@pytest.mark.parametrize("at", ["indexing.index_paths", "_cli.indexing.open_collection"])
+def test_an_interrupted_index_says_how_to_go_on(tmp_path, town, model, monkeypatch, at):
     def interrupt(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("langchain_mmrag.indexing.index_paths", interrupt)
+    monkeypatch.setattr(f"langchain_mmrag.{at}", interrupt)
     result = run("index", town, "--store", tmp_path / "s", "--model", model)
     assert result.exit_code == 130
     assert "what is indexed stays, and the same command goes on from here" in result.stderr
-
-
-def test_an_index_interrupted_before_it_reads_says_so_too(tmp_path, town, model, monkeypatch):
-    def interrupt(*_arguments, **_options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("langchain_mmrag._cli.indexing.open_collection", interrupt)
-    result = run("index", town, "--store", tmp_path / "s", "--model", model)
-    assert result.exit_code == 130
-    assert "the same command goes on from here" in result.stderr
 
 
 # search
